@@ -1,0 +1,214 @@
+"""FaceSet: labelled faces in one memory-mapped Arrow file, so that all workers of a node share one copy of the pixels.
+
+The file is an uncompressed Arrow IPC file with a single record batch and one row per face. Pixels are a column of
+fixed-size binary values, whose buffer is the array (N, H, W, C) itself: opening copies nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from datasets.errors import DatasetError
+
+FORMAT = "faceset-1"
+
+Strings = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSet:
+    """Labelled faces; the pixels stay in the file and are read-only.
+
+    Attributes:
+        path: the Arrow file; pickling a FaceSet sends this path alone, and the receiver opens the file itself.
+        name: the data set's name.
+        images: uint8 (N, H, W, C), 0..255, C = 1 (grey) or 3 (RGB), memory-mapped and read-only.
+        labels: int64 (N,), an index into `classes`.
+        subjects: str (N,), whose face it is; no subject may be both trained on and tested on.
+        sequences: str (N,), the recording that the image is a frame of; a still is a sequence of its own.
+        official: str (N,), "train", "val" or "test", or "" where the data set has no official split.
+        classes: names of the expressions, by label.
+        fingerprint: 64 hexadecimal digits, see `content_fingerprint`.
+
+    """
+
+    path: Path
+    name: str
+    images: npt.NDArray[np.uint8] = field(repr=False)
+    labels: npt.NDArray[np.int64] = field(repr=False)
+    subjects: Strings = field(repr=False)
+    sequences: Strings = field(repr=False)
+    official: Strings = field(repr=False)
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FaceSet.open, (self.path,)
+
+    @staticmethod
+    def open(path: str | Path) -> FaceSet:
+        """Map the file that `write_faceset` wrote.
+
+        Raises:
+            DatasetError: the file is missing, cut short, or no face set of this version.
+
+        """
+        path = Path(path)
+        try:
+            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+            metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"its format is {metadata.get('format')!r}")
+            shape = (batch.num_rows, *json.loads(metadata["image_shape"]))
+            images = np.frombuffer(batch.column("image").buffers()[1], np.uint8, count=int(np.prod(shape)))
+            subjects, sequences, official = (_strings(batch, column) for column in ("subject", "sequence", "official"))
+            return FaceSet(
+                path=path,
+                name=metadata["name"],
+                images=images.reshape(shape),
+                labels=batch.column("label").to_numpy(),
+                subjects=subjects,
+                sequences=sequences,
+                official=official,
+                classes=tuple(json.loads(metadata["classes"])),
+                fingerprint=metadata["fingerprint"],
+            )
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            reason = str(error).strip().rstrip(".").splitlines()[0]
+            raise DatasetError(
+                f"expected a whole face set of format {FORMAT} in {path}, but {reason}; delete the file, "
+                "and the next run builds it again."
+            ) from error
+
+
+def write_faceset(
+    path: str | Path,
+    *,
+    name: str,
+    images: npt.NDArray[np.uint8],
+    labels: npt.ArrayLike,
+    subjects: Sequence[str] | Strings,
+    sequences: Sequence[str] | Strings,
+    classes: Sequence[str],
+    official: Sequence[str] | Strings | None = None,
+) -> Path:
+    """Write a face set so that readers see all of it or nothing.
+
+    The bytes depend on the arguments alone; of several writers at once, any may be the last.
+
+    Args:
+        path: where to; the folder is made where it is missing.
+        name: the data set's name.
+        images: uint8 (N, H, W, C); may itself be memory-mapped, it is streamed to the file.
+        labels: integers (N,) in 0..len(classes)-1.
+        subjects: N names.
+        sequences: N names.
+        classes: names of the expressions, by label.
+        official: N of "train", "val", "test" or ""; None for no official split.
+
+    Raises:
+        DatasetError: the arrays do not fit each other, or the folder cannot be written.
+
+    """
+    path = Path(path)
+    labels = np.asarray(labels, np.int64)
+    subjects, sequences = np.asarray(subjects, np.str_), np.asarray(sequences, np.str_)
+    official = np.asarray([""] * len(labels) if official is None else official, np.str_)
+    _check(images, labels, [subjects, sequences, official], classes)
+    metadata = {
+        "format": FORMAT,
+        "name": name,
+        "classes": json.dumps(list(classes)),
+        "image_shape": json.dumps(images.shape[1:]),
+        "fingerprint": content_fingerprint(images, labels, subjects, sequences, official, classes),
+    }
+    width = int(np.prod(images.shape[1:]))
+    pixels = pa.Array.from_buffers(
+        pa.binary(width), len(images), [None, pa.py_buffer(np.ascontiguousarray(images).reshape(-1))]
+    )
+    texts = [pa.array(values.tolist(), pa.string()) for values in (subjects, sequences, official)]
+    columns = [pixels, pa.array(labels), *texts]
+    batch = pa.record_batch(columns, names=["image", "label", "subject", "sequence", "official"])
+    batch = batch.replace_schema_metadata(metadata)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("xb") as file:
+            with pa.ipc.new_file(file, batch.schema) as writer:
+                writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    finally:
+        # The part is gone after the rename; where the folder itself could not be made, there is nothing to remove.
+        if aside.parent.is_dir():
+            aside.unlink(missing_ok=True)
+    return path
+
+
+def content_fingerprint(
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    subjects: Strings,
+    sequences: Strings,
+    official: Strings,
+    classes: Sequence[str],
+) -> str:
+    """SHA-256 over everything that a trial can see of a data set: equal content, equal digits, on any machine.
+
+    Neither the name nor paths, times or library versions enter.
+    """
+    words = [subjects.tolist(), sequences.tolist(), official.tolist(), list(classes), list(images.shape)]
+    digest = hashlib.sha256(json.dumps([FORMAT, *words]).encode())
+    digest.update(labels.astype("<i8").tobytes())
+    for start in range(0, len(images), 1024):
+        digest.update(np.ascontiguousarray(images[start : start + 1024]).data)
+    return digest.hexdigest()
+
+
+def cannot_write(folder: Path, error: OSError) -> DatasetError:
+    """The sentence for a cache folder that cannot be written to."""
+    return DatasetError(
+        f"expected a folder that can be written to for prepared face sets, but {folder} cannot be: "
+        f"{error.strerror or error}; make it writable, free space on it, or name another cache folder."
+    )
+
+
+def _strings(batch: pa.RecordBatch, column: str) -> Strings:
+    return np.array(batch.column(column).to_pylist(), np.str_)
+
+
+def _check(
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], strings: list[Strings], classes: Sequence[str]
+) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise DatasetError(
+            f"expected images of uint8 (N, H, W, 1 or 3) with N > 0, found {images.dtype} {images.shape}."
+        )
+    lengths = [len(images), len(labels), *map(len, strings)]
+    if labels.ndim != 1 or len(set(lengths)) > 1:
+        raise DatasetError(f"expected one label, subject, sequence and split per image, found {lengths} of them.")
+    if labels.min() < 0 or labels.max() >= len(classes) or len(set(classes)) < len(classes):
+        raise DatasetError(
+            f"expected labels within 0..{len(classes) - 1} and distinct class names, "
+            f"found labels {labels.min()}..{labels.max()} and classes {', '.join(classes)}."
+        )
+    unknown = sorted(set(strings[2].tolist()) - {"", "train", "val", "test"})
+    if unknown:
+        raise DatasetError(f"expected an official split of train, val, test or nothing, found {', '.join(unknown)}.")
