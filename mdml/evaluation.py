@@ -1,0 +1,115 @@
+"""Evaluation of a trained network: predictions, confusion, nearest neighbours.
+
+Convention: confusion rows are the truth, columns the prediction. kNN and Recall@K use Euclidean distance between the concatenated
+L2-normalised slices; votes tie to the smallest label (as scikit-learn's do).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mdml.augmentation import Augmentation
+from mdml.losses.triplet import normalize_slices
+from mdml.models import Network
+
+NEIGHBOURS = 11
+RECALL_AT = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A set of images through a network: logits (M, C) and slices (N, M, D) float32, labels (M,) int64."""
+
+    logits: Tensor
+    slices: Tensor
+    labels: Tensor
+
+    @property
+    def embedding(self) -> Tensor:
+        """Concatenated L2-normalised slices: (M, N x D)."""
+        return normalize_slices(self.slices).transpose(0, 1).flatten(1)
+
+
+@torch.no_grad()
+def embed(network: Network, images: Tensor, labels: Tensor, index: Tensor, augmentation: Augmentation, batch: int = 256) -> Embedded:
+    """Run a network in evaluation mode over images[index].
+
+    Args:
+        network: in any mode; left in evaluation mode.
+        images: (N, C, S, S) uint8 on the device.
+        labels: (N,) int64 on the device.
+        index: (M,) int64.
+        augmentation: its test view is used.
+        batch: images at a time.
+    """
+    network.eval()
+    chunks = index.to(images.device).split(batch)
+    with torch.autocast(images.device.type, enabled=images.is_cuda):
+        outputs = [network(augmentation.test(images[chunk])) for chunk in chunks]
+    return Embedded(
+        torch.cat([output.logits.float() for output in outputs]),
+        torch.cat([output.slices.float() for output in outputs], 1),
+        labels[index.to(labels.device)],
+    )
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Counts of (truth, prediction): (C, C) int64 on the host."""
+    return torch.bincount(labels * classes + predicted, minlength=classes * classes).view(classes, classes).cpu()
+
+
+def accuracy(counts: Tensor) -> float:
+    """Share of the diagonal of a confusion matrix."""
+    return (counts.diagonal().sum() / counts.sum()).item()
+
+
+def balanced_accuracy(counts: Tensor) -> float:
+    """Mean recall over the classes that occur."""
+    present = counts.sum(1) > 0
+    return (counts.diagonal()[present] / counts.sum(1)[present]).mean().item()
+
+
+def macro_f1(counts: Tensor) -> float:
+    """Mean of the classes' F1 = 2 TP / (2 TP + FP + FN), over the classes that occur or are predicted."""
+    denominator = counts.sum(0) + counts.sum(1)
+    present = denominator > 0
+    return (2 * counts.diagonal()[present] / denominator[present]).mean().item()
+
+
+@torch.no_grad()
+def knn_accuracy(memory: Tensor, memory_labels: Tensor, queries: Tensor, labels: Tensor, neighbours: int = NEIGHBOURS) -> float:
+    """Accuracy of a vote of the nearest neighbours: memory (M, D), queries (Q, D) float; labels int64.
+
+    Fewer than `neighbours` samples in memory all vote.
+    """
+    classes = int(torch.maximum(memory_labels.max(), labels.max())) + 1
+    right = 0
+    for chunk, truth in zip(queries.split(1024), labels.split(1024), strict=True):
+        nearest = torch.cdist(chunk, memory).topk(min(neighbours, len(memory)), largest=False).indices
+        votes = F.one_hot(memory_labels[nearest], classes).sum(1)
+        right += int((votes.argmax(1) == truth).sum())
+    return right / len(labels)
+
+
+@torch.no_grad()
+def recall_at(embedding: Tensor, labels: Tensor, ks: tuple[int, ...] = RECALL_AT) -> dict[int, float]:
+    """Share of samples with one of their class among their K nearest others: embedding (M, D), labels (M,).
+
+    A K that the set is too small for (K > M - 1) is left out.
+    """
+    ks = tuple(k for k in ks if k < len(labels))
+    if not ks:
+        return {}
+    hits = torch.zeros(len(ks), dtype=torch.int64)
+    for start in range(0, len(labels), 1024):
+        rows = torch.arange(start, min(start + 1024, len(labels)), device=labels.device)
+        distances = torch.cdist(embedding[rows], embedding)
+        distances[torch.arange(len(rows)), rows] = torch.inf
+        nearest = distances.topk(max(ks), largest=False).indices
+        first = (labels[nearest] == labels[rows, None]).cummax(1).values
+        hits += first[:, [k - 1 for k in ks]].sum(0).cpu()
+    return {k: hit / len(labels) for k, hit in zip(ks, hits.tolist(), strict=True)}
