@@ -1,0 +1,148 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from datasets import DatasetError, FaceSet, write_faceset
+
+
+def content(**changes):
+    images = np.arange(4 * 3 * 3, dtype=np.uint8).reshape(4, 3, 3, 1)
+    fields = {
+        "name": "tiny",
+        "images": images,
+        "labels": [0, 1, 0, 1],
+        "subjects": ["a", "a", "b", "b"],
+        "sequences": ["1", "2", "3", "4"],
+        "classes": ["happy", "sad"],
+        "official": ["train", "train", "test", "test"],
+    }
+    return {**fields, **changes}
+
+
+def written(folder, **changes):
+    return FaceSet.open(write_faceset(folder / "set.arrow", **content(**changes)))
+
+
+def test_what_is_written_is_read(tmp_path):
+    faces = written(tmp_path)
+    assert np.array_equal(faces.images, content()["images"])
+    assert faces.images.dtype == np.uint8
+    assert faces.labels.dtype == np.int64
+    assert faces.labels.tolist() == [0, 1, 0, 1]
+    assert faces.subjects.tolist() == ["a", "a", "b", "b"]
+    assert faces.sequences.tolist() == ["1", "2", "3", "4"]
+    assert faces.official.tolist() == ["train", "train", "test", "test"]
+    assert (faces.name, faces.classes, len(faces)) == ("tiny", ("happy", "sad"), 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["set.arrow"]
+
+
+def test_images_are_mapped_not_copied_and_read_only(tmp_path):
+    images = np.zeros((64, 128, 128, 3), np.uint8)
+    labels = np.arange(64) % 2
+    before = pa.total_allocated_bytes()
+    people = labels.astype(str)
+    faces = written(
+        tmp_path, images=images, labels=labels, subjects=people, sequences=people, official=None, classes=["x", "y"]
+    )
+    assert pa.total_allocated_bytes() - before < images.nbytes // 100
+    assert not faces.images.flags.owndata
+    assert not faces.images.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        faces.images[0] = 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        faces.images.flags.writeable = True
+
+
+def test_pickle_carries_the_path_alone(tmp_path):
+    faces = written(tmp_path)
+    data = pickle.dumps(faces)
+    assert len(data) < 400
+    assert np.array_equal(pickle.loads(data).images, faces.images)
+
+
+def test_fingerprint_is_of_the_content_and_not_of_name_or_place(tmp_path):
+    assert written(tmp_path).fingerprint == written(tmp_path / "elsewhere", name="other").fingerprint
+
+
+def changed_pixel():
+    images = content()["images"].copy()
+    images[3, 2, 2, 0] += 1
+    return images
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": changed_pixel()},
+        {"images": content()["images"].reshape(4, 9, 1, 1)},
+        {"labels": [0, 1, 1, 0]},
+        {"subjects": ["a", "a", "b", "c"]},
+        {"subjects": ["a", "aa", "b", "b"]},
+        {"sequences": ["1", "2", "3", "5"]},
+        {"official": None},
+        {"classes": ["happy", "angry"]},
+    ],
+)
+def test_fingerprint_tells_any_change(tmp_path, change):
+    assert written(tmp_path).fingerprint != written(tmp_path, **change).fingerprint
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    first, second = (write_faceset(tmp_path / name, **content()).read_bytes() for name in ("a.arrow", "b.arrow"))
+    assert first == second
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
+def test_a_file_cut_short_is_named(tmp_path, part):
+    path = write_faceset(tmp_path / "set.arrow", **content())
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(DatasetError, match=r"expected a whole face set.*set\.arrow.*delete the file"):
+        FaceSet.open(path)
+
+
+def test_foreign_and_missing_files_are_named(tmp_path):
+    foreign = tmp_path / "foreign.arrow"
+    table = pa.table({"x": [1, 2]})
+    with pa.OSFile(str(foreign), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    for path in (foreign, tmp_path / "missing.arrow", tmp_path, Path(__file__)):
+        with pytest.raises(DatasetError, match="expected a whole face set") as caught:
+            FaceSet.open(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": np.zeros((4, 3, 3), np.uint8)}, "uint8 (N, H, W, 1 or 3)"),
+        ({"images": np.zeros((4, 3, 3, 1), np.float32)}, "found float32"),
+        ({"labels": [0, 1, 0]}, "[4, 3, 4, 4, 4]"),
+        ({"labels": [0, 1, 0, 2]}, "labels 0..2"),
+        ({"labels": [0, 1, 0, -1]}, "labels -1..1"),
+        ({"classes": ["happy", "happy"]}, "distinct class names"),
+        ({"official": ["train", "train", "test", "exam"]}, "found exam"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_before_writing(tmp_path, change, words):
+    with pytest.raises(DatasetError) as caught:
+        write_faceset(tmp_path / "set.arrow", **content(**change))
+    assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(DatasetError, match="expected a folder that can be written to"):
+        write_faceset(blocked / "set.arrow", **content())
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DatasetError, match="No space left on device"):
+        write_faceset(tmp_path / "cache" / "set.arrow", **content())
+    assert list((tmp_path / "cache").iterdir()) == []
