@@ -1,0 +1,128 @@
+"""Where the store keeps what: parts, compact files, the manifest and the locks."""
+
+import json
+import os
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from results.errors import StoreError
+from results.files import locked, make_folder, remove, write_file
+from results.schema import SCHEMA_VERSION, TABLES, TRIAL_TABLES
+
+Signature = tuple[int, int, int]
+LAYOUT = 1
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one compaction wrote: the number of parts that went into it, and one file for each table that had rows."""
+
+    parts: int
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of a store. Listing reads only names and inodes, never contents."""
+
+    root: Path
+
+    def part(self, table: str, name: str) -> Path:
+        """The file of one part.
+
+        Raises:
+            StoreError: `name` cannot be a file's name.
+
+        """
+        if not re.fullmatch(r"[\w=+-][\w.=+-]{0,199}", name, re.ASCII):
+            raise StoreError(f"Expected a name of at most 200 letters, digits and _ - . = +, found {name!r}.")
+        return self.root / "parts" / table / f"{name}.parquet"
+
+    def parts(self, table: str) -> dict[str, Signature]:
+        """The parts of a table by name, each with what changes when the part is replaced."""
+        found = {}
+        for entry in self._scan(self.root / "parts" / table):
+            if entry.name.endswith(".parquet") and not entry.name.startswith("."):
+                name = entry.name[: -len(".parquet")]
+                if signature := self.signature(table, name):
+                    found[name] = signature
+        return dict(sorted(found.items()))
+
+    def signature(self, table: str, name: str) -> Signature | None:
+        """What changes when a part is replaced; None when there is no such part."""
+        try:
+            status = self.part(table, name).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def compact(self, file: str) -> Path:
+        """A file of the manifest."""
+        return self.root / "compact" / file
+
+    def generations(self) -> list[Generation]:
+        """The compact files that count, oldest generation first.
+
+        Raises:
+            StoreError: the manifest is damaged, or of a later version.
+
+        """
+        path = self.root / "MANIFEST.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_bytes())
+            if content["layout"] != LAYOUT:
+                raise StoreError(
+                    f"{path} was written by a later version (layout {content['layout']}): update this one."
+                )
+            return [Generation(**generation) for generation in content["generations"]]
+        except FileNotFoundError:
+            return []
+        except (KeyError, TypeError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise StoreError(f"Expected the store's manifest, found {path}, which cannot be read: {error}.") from error
+
+    def write_manifest(self, generations: list[Generation]) -> None:
+        """Replace the manifest: from here on these compact files count and no others."""
+        content = {"layout": LAYOUT, "schema_version": SCHEMA_VERSION, "generations": [vars(g) for g in generations]}
+        write_file(self.root / "MANIFEST.json", json.dumps(content, indent=1).encode())
+
+    def writing(self) -> AbstractContextManager[None]:
+        """The lock of whoever changes parts or the manifest; held for milliseconds."""
+        make_folder(self.root)
+        return locked(self.root / ".writing")
+
+    def compacting(self) -> AbstractContextManager[None]:
+        """The lock of whoever writes compact files; held as long as that takes."""
+        make_folder(self.root)
+        return locked(self.root / ".compacting")
+
+    def sweep_parts(self) -> None:
+        """Remove what crashed writers left; under the lock `writing`, where no temporary or unmarked part is in use."""
+        marked = self.parts("trials")
+        for table in TRIAL_TABLES:
+            for name in self.parts(table):
+                if name not in marked:
+                    remove(self.part(table, name))
+        for folder in (self.root, *(self.root / "parts" / table for table in TABLES)):
+            for entry in self._scan(folder):
+                if entry.name.endswith(".tmp"):
+                    remove(Path(entry.path))
+
+    def sweep_compact(self, generations: list[Generation]) -> None:
+        """Remove the compact files that the manifest does not name; under the lock `compacting`."""
+        named = {file for generation in generations for file in generation.files.values()}
+        for entry in self._scan(self.root / "compact"):
+            if entry.name not in named:
+                remove(Path(entry.path))
+
+    @staticmethod
+    def _scan(folder: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                return list(entries)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"Expected a folder of results, found {folder}: {error.strerror}.") from error

@@ -1,0 +1,276 @@
+"""Every table and column of the results, with type, unit and meaning; `python -m results.schema` prints them.
+
+Column names are the API of this project. They are only ever added to, at the end of their table, and SCHEMA_VERSION
+rises when they are.
+The module is one long list on purpose: the declaration is the documentation.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+TEXT, FLAG, REAL = pa.string(), pa.bool_(), pa.float64()
+INT, LONG = pa.int32(), pa.int64()
+REALS, FLOATS, TEXTS = pa.list_(pa.float64()), pa.list_(pa.float32()), pa.list_(pa.string())
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Arrow type, unit ("" for none) and meaning."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table: committed with its trial (`per_trial`), or written by name and standing for itself."""
+
+    name: str
+    meaning: str
+    per_trial: bool
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, columns in the order of their declaration."""
+        return pa.schema([(column.name, column.type) for column in self.columns])
+
+
+KEY = Column("trial_key", TEXT, "", "content address of the trial: what was trained, on which data, by which numerics")
+EPOCH = Column("epoch", INT, "epochs", "1 is the first")
+
+TRIALS = TableSpec(
+    "trials",
+    "One row per trial: what it was, what it reached, what it cost, and what it takes to do it again.",
+    True,
+    (
+        KEY,
+        Column("study", TEXT, "", "study that trained it first; the table members says which studies count it"),
+        Column("arm", TEXT, "", "arm that it was in that study"),
+        Column("method", TEXT, "", "what is trained, such as softmax, triplet or mul_dml"),
+        Column("form", TEXT, "", "form of the loss, such as conventional or dual"),
+        Column("slices", INT, "", "number of embedding slices"),
+        Column("thresholds", REALS, "distance", "threshold of each slice"),
+        Column("slice_dim", INT, "", "dimensions of one slice"),
+        Column("embedding_dim", INT, "", "dimensions of the whole embedding"),
+        Column("dataset", TEXT, "", "name of the data set"),
+        Column("fold", INT, "", "fold that is tested on, 0 is the first"),
+        Column("folds", INT, "", "number of folds"),
+        Column("fold_rule", TEXT, "", "how subjects were dealt to folds"),
+        Column("seed", LONG, "", "seed of the trial's random numbers"),
+        Column(
+            "protocol", TEXT, "", "sealed: the test fold was opened once, at the end; paper: it chose the best epoch"
+        ),
+        Column("status", TEXT, "", "done, stopped (by the scheduler, before its planned epochs) or failed"),
+        Column("error", TEXT, "", "why it failed, null otherwise"),
+        Column("epochs", INT, "epochs", "epochs trained"),
+        Column("epochs_planned", INT, "epochs", "epochs it was to train"),
+        Column("image_size", INT, "pixels", "height and width of the images"),
+        Column("channels", INT, "", "1 for grey, 3 for RGB"),
+        Column("batch_size", INT, "images", "images in a batch"),
+        Column("train_images", INT, "images", "images trained on"),
+        Column("validation_images", INT, "images", "images of the validation subjects"),
+        Column("test_images", INT, "images", "images of the test fold"),
+        Column("train_loss", REAL, "", "mean loss of the last epoch"),
+        Column("train_accuracy", REAL, "fraction", "accuracy on the augmented training batches of the last epoch"),
+        Column("val_loss", REAL, "", "loss on the validation images after the last epoch"),
+        Column("val_accuracy", REAL, "fraction", "accuracy on the validation images"),
+        Column("val_balanced_accuracy", REAL, "fraction", "mean recall over the classes, validation images"),
+        Column("val_knn_accuracy", REAL, "fraction", "accuracy of 11 nearest training embeddings, validation images"),
+        Column("test_accuracy", REAL, "fraction", "accuracy on the test images"),
+        Column("test_balanced_accuracy", REAL, "fraction", "mean recall over the classes, test images"),
+        Column("test_macro_f1", REAL, "fraction", "mean F1 over the classes, test images"),
+        Column("test_knn_accuracy", REAL, "fraction", "accuracy of 11 nearest training embeddings, test images"),
+        *(
+            Column(
+                f"test_recall_at_{k}", REAL, "fraction", f"test images with one of their class among their {k} nearest"
+            )
+            for k in (1, 2, 4, 8, 16, 32)
+        ),
+        Column(
+            "best_epoch", INT, "epochs", "protocol paper: the epoch that was picked on the test fold, null otherwise"
+        ),
+        Column("seconds", REAL, "s", "wall time from the start of the set-up to the end of the evaluation"),
+        Column("setup_seconds", REAL, "s", "wall time before the first batch"),
+        Column("images_per_second", REAL, "images/s", "training images per second of training"),
+        Column("peak_memory_bytes", LONG, "bytes", "peak memory of the device, or of the process on a CPU"),
+        Column("device", TEXT, "", "name of the GPU or CPU"),
+        Column("host", TEXT, "", "name of the machine"),
+        Column("threads", INT, "", "CPU threads of the worker"),
+        Column("config", TEXT, "JSON", "canonical JSON of the TrialSpec"),
+        Column("numerics", INT, "", "numerics version that the method declared"),
+        Column("data_fingerprint", TEXT, "sha256", "content of the data set"),
+        Column("source_hash", TEXT, "sha256", "source files of the method"),
+        Column("git_commit", TEXT, "", "commit of the checkout"),
+        Column("git_dirty", FLAG, "", "whether the checkout differed from that commit"),
+        Column("versions", TEXT, "JSON", "versions of Python and of the libraries"),
+        Column("started_at", TIME, "UTC", "start of the trial"),
+        Column("ended_at", TIME, "UTC", "end of the trial"),
+    ),
+)
+
+EPOCHS = TableSpec(
+    "epochs",
+    "One row per trial and epoch: the learning curves.",
+    True,
+    (
+        KEY,
+        EPOCH,
+        Column("train_loss", REAL, "", "mean loss of the epoch"),
+        Column("classification_loss", REAL, "", "its classification part"),
+        Column("metric_loss", REAL, "", "its metric part, mean over the slices"),
+        Column("train_accuracy", REAL, "fraction", "accuracy on the augmented training batches"),
+        Column("val_loss", REAL, "", "loss on the validation images"),
+        Column("val_accuracy", REAL, "fraction", "accuracy on the validation images"),
+        Column("val_balanced_accuracy", REAL, "fraction", "mean recall over the classes, validation images"),
+        Column("test_accuracy", REAL, "fraction", "protocol paper only, null otherwise"),
+        Column("seconds", REAL, "s", "wall time of the epoch"),
+    ),
+)
+
+SLICES = TableSpec(
+    "slices",
+    "One row per trial, epoch and slice: what the mined triplets of that slice looked like.",
+    True,
+    (
+        KEY,
+        EPOCH,
+        Column("slice", INT, "", "0 is the first"),
+        Column("threshold", REAL, "distance", "threshold of the slice"),
+        Column("metric_loss", REAL, "", "loss of the slice"),
+        Column("active_rate", REAL, "fraction", "valid anchors with a loss above 0"),
+        Column("incomplete_rate", REAL, "fraction", "valid anchors judged incompletely: no loss, yet d(a,p) > d(p,n)"),
+        Column("flip_rate", REAL, "fraction", "valid anchors with d(a,p) > d(p,n)"),
+        Column("positive_distance", REAL, "distance", "mean d(a,p) of the mined triplets"),
+        Column("negative_distance", REAL, "distance", "mean d(a,n) of the mined triplets"),
+        Column("cross_distance", REAL, "distance", "mean d(p,n) of the mined triplets"),
+        Column("spread", REAL, "distance", "mean distance of two images of a batch; 0 is a collapsed embedding"),
+        Column("inter_distance", REAL, "distance", "mean distance of two images of different classes"),
+        Column("intra_distance", REAL, "distance", "mean distance of two images of one class"),
+        Column(
+            "knn_accuracy", REAL, "fraction", "accuracy of 11 nearest neighbours in this slice alone, last epoch only"
+        ),
+    ),
+)
+
+CONFUSION = TableSpec(
+    "confusion",
+    "One row per trial, split, true class and predicted class.",
+    True,
+    (
+        KEY,
+        Column("split", TEXT, "", "validation or test"),
+        Column("truth", INT, "", "index of the true class"),
+        Column("predicted", INT, "", "index of the predicted class"),
+        Column("truth_class", TEXT, "", "name of the true class"),
+        Column("predicted_class", TEXT, "", "name of the predicted class"),
+        Column("count", LONG, "images", "images of the one taken for the other"),
+    ),
+)
+
+PREDICTIONS = TableSpec(
+    "predictions",
+    "One row per trial and test image.",
+    True,
+    (
+        KEY,
+        Column("image", LONG, "", "index of the image in the data set"),
+        Column("label", INT, "", "index of its class"),
+        Column("predicted", INT, "", "index of the predicted class"),
+        Column("scores", FLOATS, "", "score of each class"),
+        Column("subject", TEXT, "", "person in the image"),
+        Column("sequence", TEXT, "", "sequence that the image is a frame of"),
+    ),
+)
+
+AUDITS = TableSpec(
+    "audits",
+    "One row per opening of a test fold: by which trial, when, with what code.",
+    False,
+    (
+        KEY,
+        Column("opened_at", TIME, "UTC", "when the test images were first read"),
+        Column("protocol", TEXT, "", "sealed or paper"),
+        Column("host", TEXT, "", "name of the machine"),
+        Column("git_commit", TEXT, "", "commit of the checkout"),
+        Column("source_hash", TEXT, "sha256", "source files of the method"),
+        Column("test_images", INT, "images", "images that were read"),
+    ),
+)
+
+STUDIES = TableSpec(
+    "studies",
+    "One row per study.",
+    False,
+    (
+        Column("study", TEXT, "", "name of the study"),
+        Column("kind", TEXT, "", "search or ablation"),
+        Column("ablation", TEXT, "", "name of the ablation, null for a search"),
+        Column("baseline", TEXT, "", "arm that the others are compared with"),
+        Column("metric", TEXT, "", "column of trials that the study is about"),
+        Column("config", TEXT, "JSON", "resolved configuration"),
+        Column("overrides", TEXTS, "", "overrides as they were given"),
+        Column("created_at", TIME, "UTC", "when it was first planned"),
+        Column("git_commit", TEXT, "", "commit of the checkout"),
+    ),
+)
+
+MEMBERS = TableSpec(
+    "members",
+    "One row per study and trial that it consists of; a trial is a member of every study that needs it.",
+    False,
+    (
+        Column("study", TEXT, "", "name of the study"),
+        Column("arm", TEXT, "", "arm that the trial is in this study"),
+        Column("index", LONG, "", "position in the study's plan, 0 is the first"),
+        Column("fold", INT, "", "fold that is tested on"),
+        Column("seed", LONG, "", "seed of the trial"),
+        KEY,
+        Column("parameters", TEXT, "JSON", "what a search proposed, null in an ablation"),
+    ),
+)
+
+TABLES = {table.name: table for table in (TRIALS, EPOCHS, SLICES, CONFUSION, PREDICTIONS, AUDITS, STUDIES, MEMBERS)}
+TRIAL_TABLES = tuple(table.name for table in TABLES.values() if table.per_trial)
+
+
+def table_of(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Build the Arrow table `name` from plain dicts; a column that a row lacks becomes null.
+
+    Raises:
+        KeyError: there is no such table, or it has no such column.
+        TypeError: a value does not fit its column's type.
+
+    """
+    schema = TABLES[name].schema
+    unknown = sorted({column for row in rows for column in row} - set(schema.names))
+    if unknown:
+        raise KeyError(f"The table {name} has no column {', '.join(unknown)}")
+    arrays = []
+    for field in schema:
+        try:
+            arrays.append(pa.array([row.get(field.name) for row in rows], type=field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise TypeError(f"Column {name}.{field.name} holds {field.type}: {error}") from error
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def markdown() -> str:
+    """The documentation of all tables as Markdown."""
+    lines = [f"# The results tables (schema version {SCHEMA_VERSION})"]
+    for table in TABLES.values():
+        lines += ["", f"## {table.name}", table.meaning, "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        lines += [f"| {c.name} | {c.type} | {c.unit} | {c.meaning} |" for c in table.columns]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

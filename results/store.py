@@ -1,0 +1,182 @@
+"""The store: results that are committed once, read whole, and compacted behind a manifest.
+
+A trial's rows are parts named after its key; the part of `trials` is written last and is the commit mark. Which of two
+rows of one trial stands does not depend on who reads them: done stands over stopped and stopped over failed, of two
+failed rows the one that ended later stands, and otherwise the first.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from results.compaction import compact
+from results.errors import StoreError
+from results.files import parquet_bytes, remove, temporary, write_file
+from results.layout import Layout
+from results.reading import named_rows, trial_rows
+from results.schema import TABLES, TRIAL_TABLES, table_of
+from results.standing import STATUSES, Standings, standing_of
+
+Row = Mapping[str, Any]
+Result = TypeVar("Result")
+TRIES = 20
+
+
+class Store:
+    """The results under one local folder, which is made when something is first written.
+
+    Raises:
+        StoreError: from every method, when the folder or a file in it cannot be read or written.
+
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        if "://" in os.fspath(root):
+            raise StoreError(f"Expected a local folder for the results, found {root}: set storage.root to a folder.")
+        self.root = Path(root).absolute()
+        self._layout = Layout(self.root)
+        self._standings = Standings(self._layout)
+
+    def commit(self, key: str, rows: Mapping[str, Sequence[Row]]) -> bool:
+        """Write a trial's rows, all or nothing, unless the row that is there stands over the new one.
+
+        A row that stands is never replaced by an equal or lesser one, so a worker that was given up for dead and comes
+        back neither doubles nor damages it, and committing again changes no byte.
+
+        Args:
+            key: the trial key; every row bears it as `trial_key`.
+            rows: rows by table; `trials` has exactly one, with its status.
+
+        Returns:
+            Whether the rows were written.
+
+        """
+        tables = {name: table_of(name, found) for name, found in rows.items() if found}
+        if strange := sorted(set(tables) - set(TRIAL_TABLES)):
+            raise KeyError(f"A trial has no rows in {', '.join(strange)}; they are written by name")
+        if "trials" not in tables or tables["trials"].num_rows != 1:
+            raise ValueError("A commit has exactly one row in trials")
+        if any(set(table["trial_key"].to_pylist()) != {key} for table in tables.values()):
+            raise ValueError(f"Every row of the commit {key} must bear it as trial_key")
+        new = standing_of(tables["trials"])[key]
+        with self._writes(), self._layout.writing():
+            signature = self._layout.signature("trials", key)
+            part = self._standings.parts({key: signature} if signature else {})
+            best = self._standings.best(self._layout.generations(), part)
+            if key in best and best[key][0] >= new:
+                return False
+            # The mark goes first and comes last: between the two the trial is not committed.
+            remove(self._layout.part("trials", key))
+            for name in reversed(TRIAL_TABLES):
+                if name in tables:
+                    write_file(self._layout.part(name, key), parquet_bytes(tables[name]))
+                else:
+                    remove(self._layout.part(name, key))
+        return True
+
+    def write(self, table: str, name: str, rows: Sequence[Row]) -> None:
+        """Write, or replace, the part `name` of a table that is written by name (studies, members, audits)."""
+        if TABLES[table].per_trial or not rows:
+            raise ValueError(f"Expected rows of a table that stands for itself, found {len(rows)} rows of {table}")
+        data = parquet_bytes(table_of(table, rows))
+        with self._writes(), self._layout.writing():
+            write_file(self._layout.part(table, name), data)
+
+    def committed_keys(self) -> set[str]:
+        """The keys of all committed trials, whatever their status."""
+        return set(self.statuses())
+
+    def statuses(self) -> dict[str, str]:
+        """The status of every committed trial by its key; cheap to ask for again and again."""
+        return self._retry(self._statuses)
+
+    def read(self, table: str, columns: Sequence[str] | None = None, study: str | None = None) -> pa.Table:
+        """Read a table as it stood at one moment; rows come in no particular order.
+
+        Args:
+            table: name of the table.
+            columns: the columns that are wanted, in this order; all of them by default.
+            study: only the rows of this study: its own, or those of the trials that are its members.
+
+        Raises:
+            KeyError: there is no such table or column.
+
+        """
+        schema = TABLES[table].schema
+        wanted = pa.schema([schema.field(name) for name in (schema.names if columns is None else columns)])
+        if TABLES[table].per_trial:
+            keys = None if study is None else self._members(study)
+            return self._retry(lambda: trial_rows(self._layout, self._standings, table, wanted, keys))
+        found = self._retry(lambda: named_rows(self._layout, table))
+        if study is not None:
+            column, values = ("study", {study}) if "study" in schema.names else ("trial_key", self._members(study))
+            found = found.filter(pc.is_in(found[column], value_set=pa.array(sorted(values), pa.string())))
+        return found.select(wanted.names)
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written here."""
+        return not self._layout.generations() and not any(self._layout.parts(table) for table in TABLES)
+
+    def compact(self) -> None:
+        """Merge the parts into large files; what can be read does not change. One at a time; commits may go on."""
+        if self.is_empty():
+            return
+        with self._writes(), self._layout.compacting():
+            for _ in range(TRIES):
+                with suppress(FileNotFoundError):
+                    if compact(self._layout, self._standings):
+                        return
+        raise StoreError(f"The results under {self.root} change faster than they can be compacted: try again later.")
+
+    def check_writable(self) -> None:
+        """Find out by trying whether results can be written here, and leave nothing behind."""
+        missing = [folder for folder in (self.root, *self.root.parents) if not os.path.lexists(folder)]
+        made: list[Path] = []
+        trial = temporary(self.root / "writable")
+        try:
+            for folder in reversed(missing):
+                folder.mkdir()
+                made.append(folder)
+            trial.write_bytes(b"written to see whether it can be")
+        except OSError as error:
+            raise self._refusal(error) from error
+        finally:
+            if trial.parent.is_dir():
+                trial.unlink(missing_ok=True)
+            for folder in reversed(made):
+                folder.rmdir()
+
+    def _members(self, study: str) -> set[str]:
+        return set(self.read("members", ["trial_key"], study)["trial_key"].to_pylist())
+
+    def _statuses(self) -> dict[str, str]:
+        parts = self._standings.parts(self._layout.parts("trials"))
+        best = self._standings.best(self._layout.generations(), parts)
+        return {key: STATUSES[standing[0]] for key, (standing, _) in best.items()}
+
+    def _retry(self, reading: Callable[[], Result]) -> Result:
+        """Read again when a file went away meanwhile, as in a compaction."""
+        for _ in range(TRIES):
+            try:
+                return reading()
+            except FileNotFoundError:
+                continue
+        raise StoreError(f"The results under {self.root} lack a file that they name, or change too fast to be read.")
+
+    @contextmanager
+    def _writes(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"Expected a folder that results can be written to, found {self.root}: {error.strerror}; "
+            "set storage.root to another one."
+        )
