@@ -113,3 +113,26 @@ def recall_at(embedding: Tensor, labels: Tensor, ks: tuple[int, ...] = RECALL_AT
         first = (labels[nearest] == labels[rows, None]).cummax(1).values
         hits += first[:, [k - 1 for k in ks]].sum(0).cpu()
     return {k: hit / len(labels) for k, hit in zip(ks, hits.tolist(), strict=True)}
+
+
+def scores(queries: Embedded, memory: Embedded) -> dict[str, float]:
+    """Every score of a set of images, with the training images as the memory of the kNN.
+
+    Returns:
+        accuracy, balanced_accuracy, macro_f1, knn_accuracy, and recall_at_K for the K that the set is large enough for.
+    """
+    counts = confusion(queries.logits.argmax(1), queries.labels, queries.logits.shape[1])
+    embedding = queries.embedding
+    return {
+        "accuracy": accuracy(counts),
+        "balanced_accuracy": balanced_accuracy(counts),
+        "macro_f1": macro_f1(counts),
+        "knn_accuracy": knn_accuracy(memory.embedding, memory.labels, embedding, queries.labels),
+        **{f"recall_at_{k}": value for k, value in recall_at(embedding, queries.labels).items()},
+    }
+
+
+def slice_knn(queries: Embedded, memory: Embedded) -> list[float]:
+    """kNN accuracy of every slice on its own."""
+    ours, theirs = normalize_slices(queries.slices), normalize_slices(memory.slices)
+    return [knn_accuracy(there, memory.labels, here, queries.labels) for here, there in zip(ours, theirs, strict=True)]

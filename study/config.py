@@ -1,0 +1,155 @@
+"""Configuration: Hydra composes it, this module checks it, and every mistake is shown in one go."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from study.errors import StudyError
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "study" / "conf"
+Config = dict[str, Any]
+
+# Types of the values whose default is null, and so says nothing of its type.
+_NULLABLE: dict[str, type | tuple[type, ...]] = {
+    "study": str,
+    "dataset.root": str,
+    "dataset.cache": str,
+    "backbone.weights": str,
+    "storage.root": str,
+    "cluster.workers": int,
+    "cluster.gpus_per_trial": (int, float),
+}
+_ENGLISH = {int: "an integer", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
+
+
+def load(overrides: Sequence[str], ablation: str | None = None) -> Config:
+    """Compose and check a configuration.
+
+    Args:
+        overrides: Hydra's, as in ["dataset=folder", "epochs=25"].
+        ablation: name of an ablation to compose in.
+
+    Returns:
+        Plain nested dict; paths absolute; `given` lists the keys that were overridden.
+
+    Raises:
+        StudyError: one sentence a line for everything that is wrong.
+    """
+    parsed = _parse(overrides)
+    groups = _groups()
+    if ablation is not None and ablation not in groups["ablation"]:
+        raise StudyError(
+            f"Expected an ablation out of {', '.join(groups['ablation'])}, found {ablation!r}.{nearest(ablation, groups['ablation'])}"
+        )
+    chosen = [override for override in parsed if override.key_or_group in groups]
+    problems = [problem for override in chosen for problem in _check_choice(override, groups)]
+    if problems:
+        raise StudyError("\n".join(problems))
+    extra = [f"ablation={ablation}"] if ablation else []
+    defaults = _compose([override.input_line for override in chosen] + extra)
+    valid = dict(_leaves(defaults))
+    for override in parsed:
+        if override.key_or_group not in groups:
+            problems += _check_value(override, valid, groups)
+    if problems:
+        raise StudyError("\n".join(problems))
+    config = _compose([*overrides, *extra])
+    config["given"] = [override.key_or_group for override in parsed]
+    return _with_paths(config)
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """The end of a message that names what may have been meant."""
+    close = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    for text in overrides:
+        if "=" not in text or text.startswith(("+", "~")):
+            raise StudyError(f"Expected overrides of the form KEY=VALUE, found {text!r}.")
+    try:
+        parsed: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise StudyError(f"An override cannot be read: {' '.join(str(error).split())}") from error
+    return parsed
+
+
+def _groups() -> dict[str, list[str]]:
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in sorted(CONF.iterdir()) if folder.is_dir()}
+
+
+def _compose(overrides: Sequence[str]) -> Config:
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            container = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    except HydraException as error:
+        raise StudyError(f"The configuration cannot be composed: {' '.join(str(error).split())}") from error
+    return dict(container)  # type: ignore[arg-type]
+
+
+def _check_choice(override: Override, groups: dict[str, list[str]]) -> Iterator[str]:
+    group, value = override.key_or_group, override.value()
+    if value not in groups[group]:
+        yield f"Expected {group} to be {' or '.join(groups[group])}, found {group}={value}.{nearest(str(value), groups[group])}"
+
+
+def _check_value(override: Override, valid: Config, groups: dict[str, list[str]]) -> Iterator[str]:
+    key, value = override.key_or_group, override.value()
+    if key not in valid:
+        yield f"There is no setting {key}.{nearest(key, [*valid, *groups])}"
+    elif not key.startswith("method.") and not _fits(value, _type_of(key, valid[key]), nullable=key in _NULLABLE):
+        yield f"Expected {key} to be {_words(_type_of(key, valid[key]))}, found {override.input_line.partition('=')[2]!r}."
+
+
+def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield f"{prefix}{key}", value
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _type_of(key: str, default: object) -> type | tuple[type, ...]:
+    if key in _NULLABLE:
+        return _NULLABLE[key]
+    return (int, float) if isinstance(default, float) else type(default)
+
+
+def _fits(value: object, kind: type | tuple[type, ...], nullable: bool) -> bool:
+    if value is None:
+        return nullable
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) or (kind is str and isinstance(value, (int, float)))
+
+
+def _words(kind: type | tuple[type, ...]) -> str:
+    return "a number" if isinstance(kind, tuple) else _ENGLISH[kind]
+
+
+def _with_paths(config: Config) -> Config:
+    """Make paths absolute: given ones from the working directory, absent ones below the project."""
+    dataset, storage = config["dataset"], config["storage"]
+    dataset["cache"] = str(Path(dataset["cache"]).absolute() if dataset["cache"] else ROOT / "datasets" / "cache")
+    if dataset.get("root"):
+        dataset["root"] = str(Path(dataset["root"]).expanduser().absolute())
+    if storage["root"] is None:
+        storage["root"] = str(ROOT / "results" / "tables")
+    elif "://" not in storage["root"]:
+        storage["root"] = str(Path(storage["root"]).expanduser().absolute())
+    weights = config["backbone"]["weights"]
+    if weights not in (None, "imagenet"):
+        config["backbone"]["weights"] = str(Path(weights).expanduser().absolute())
+    return config

@@ -1,0 +1,189 @@
+"""The plan: configuration and data set to the list of trials, before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from datasets import FaceSet, open_dataset
+from datasets.splits import split_fold
+from mdml import MethodError
+from study.config import Config
+from study.errors import StudyError
+from study.spec import TrialSpec, numerics_version, resolved_options, weights_digest
+
+# Settings that decide where and how fast a study runs, or how far, but not what its trials compute.
+_OUTSIDE_NAME = ("study", "storage", "cluster", "given")
+
+
+class Arm(NamedTuple):
+    """A method configuration under comparison; options are resolved."""
+
+    name: str
+    method: str
+    options: dict[str, Any]
+
+
+class Member(NamedTuple):
+    """A trial's place in a study: its number, and what to train."""
+
+    index: int
+    spec: TrialSpec
+
+
+def kind_of(config: Config) -> str:
+    """"ablation", "search" or "method" (one arm: the configured method)."""
+    kind: str = config["kind"]
+    return kind
+
+
+def open_faces(config: Config) -> FaceSet:
+    """Open, and where needed build, the configured data set.
+
+    Raises:
+        DatasetError: whatever is wrong with it.
+    """
+    options = {name: value for name, value in config["dataset"].items() if name not in ("name", "cache")}
+    return open_dataset(
+        config["dataset"]["name"],
+        image_size=config["image_size"],
+        channels=config["channels"],
+        cache=config["dataset"]["cache"],
+        **options,
+    )
+
+
+def arms(config: Config) -> list[Arm]:
+    """The arms of an ablation, or the configured method as the only one.
+
+    Raises:
+        StudyError: one line for every arm that does not fit its method.
+    """
+    if config["kind"] == "ablation":
+        wanted = {name: dict(arm) for name, arm in config["ablation"]["arms"].items()}
+    else:
+        method = dict(config["method"])
+        wanted = {method["name"]: {"method": method.pop("name"), **method}}
+    made, problems = [], []
+    for name, arm in wanted.items():
+        method = arm.pop("method")
+        try:
+            made.append(Arm(name, method, resolved_options(method, arm)))
+        except MethodError as error:
+            problems.append(str(error) if config["kind"] == "method" else f"Arm {name}: {error}")
+    if problems:
+        raise StudyError("\n".join(problems))
+    return made
+
+
+def shared_fields(config: Config, faces: FaceSet, study: str) -> dict[str, Any]:
+    """Fields of a TrialSpec that every trial of a study shares."""
+    names = ("image_size", "channels", "folds", "fold_rule", "epochs", "batch_size", "learning_rate", "schedule", "sampler")
+    weights = config["backbone"]["weights"]
+    return {name: config[name] for name in names} | {
+        "study": study,
+        "dataset": {name: value for name, value in config["dataset"].items() if name != "cache"},
+        "fingerprint": faces.fingerprint,
+        "protocol": config["protocol"]["name"],
+        "validation_fraction": config["protocol"]["validation_fraction"],
+        "augmentation": config["augmentation"]["name"],
+        "backbone": config["backbone"]["name"],
+        "weights": weights,
+        "weights_digest": weights_digest(weights),
+    }
+
+
+def make_spec(shared: dict[str, Any], arm: Arm, fold: int, seed: int, search: str | None = None) -> TrialSpec:
+    """One TrialSpec; the recipe is checked.
+
+    Raises:
+        MethodError: where the recipe is out of range.
+    """
+    spec = TrialSpec(
+        **shared,
+        arm=arm.name,
+        method=arm.method,
+        options=arm.options,
+        fold=fold,
+        seed=seed,
+        search=search,
+        numerics=numerics_version(arm.method),
+    )
+    spec.recipe()
+    return spec
+
+
+def members(config: Config, faces: FaceSet, study: str) -> list[Member]:
+    """Every arm x fold x seed, complete replications first: an unfinished study compares its arms on what is there."""
+    shared = shared_fields(config, faces, study)
+    chosen = arms(config)
+    specs = (
+        make_spec(shared, arm, fold, seed)
+        for seed in range(config["seeds"])
+        for fold in range(config["folds"])
+        for arm in chosen
+    )
+    return [Member(index, spec) for index, spec in enumerate(specs)]
+
+
+def check(config: Config, faces: FaceSet) -> None:
+    """Check what only configuration and data set together can say: counts, splits, search against protocol.
+
+    Raises:
+        StudyError, DatasetError, MethodError: what is wrong.
+    """
+    problems = [
+        f"Expected {name} to be at least {least}, found {config[name]}."
+        for name, least in (("folds", 2), ("seeds", 1))
+        if config[name] < least
+    ]
+    if config["kind"] == "search" and config["protocol"]["name"] != "sealed":
+        problems.append("A search is always sealed, since it must not look at test subjects: leave out protocol=paper.")
+    if problems:
+        raise StudyError("\n".join(problems))
+    for fold in range(config["folds"]):
+        split_fold(
+            faces,
+            fold=fold,
+            folds=config["folds"],
+            rule=config["fold_rule"],
+            validation_fraction=config["protocol"]["validation_fraction"],
+        )
+        if config["kind"] == "search":
+            break
+
+
+def study_name(config: Config, faces: FaceSet) -> str:
+    """The given name, or one made from the configuration and the data, so that the same command finds the same study."""
+    if config["study"]:
+        return str(config["study"])
+    text = json.dumps([identity(config), faces.fingerprint], sort_keys=True)
+    label = {"ablation": lambda: config["ablation"]["name"], "search": lambda: "search", "method": lambda: config["method"]["name"]}
+    return f"{label[config['kind']]()}-{config['dataset']['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def identity(config: Config) -> Config:
+    """The part of a configuration that makes a study what it is; a longer search is the same search."""
+    kept = {name: value for name, value in config.items() if name not in _OUTSIDE_NAME}
+    kept["dataset"] = {name: value for name, value in config["dataset"].items() if name != "cache"}
+    if config["kind"] == "search":
+        kept["search"] = {name: value for name, value in config["search"].items() if name != "trials"}
+        del kept["ablation"]
+    else:
+        del kept["search"]
+        if config["kind"] == "ablation":
+            del kept["method"]
+    return kept
+
+
+def missing(planned: Iterable[Member], committed: set[str]) -> list[Member]:
+    """Members to train, each key once: those whose key is not in the store."""
+    seen = set(committed)
+    left = []
+    for member in planned:
+        if member.spec.key not in seen:
+            seen.add(member.spec.key)
+            left.append(member)
+    return left

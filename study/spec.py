@@ -1,0 +1,128 @@
+"""TrialSpec: one training, fully resolved, and its content address."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mdml import train
+from mdml.methods import Method, make_method, method_class
+from mdml.train import Recipe
+from study.errors import StudyError
+
+# What says where a trial came from or where its inputs lie, not what is computed: not part of the key.
+_NOT_CONTENT = ("study", "arm", "dataset", "weights")
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Everything that decides the numbers of one training.
+
+    Args:
+        study: the study that asked for it first.
+        arm: the name of its method configuration there.
+        method: name of the method.
+        options: all options of the method, defaults included.
+        dataset: name and options that open the data set.
+        fingerprint: of the data set's content.
+        image_size: pixels.
+        channels: 1 or 3.
+        fold: the test fold, 0 .. folds - 1.
+        folds: number of folds.
+        fold_rule: "contiguous" or "balanced".
+        validation_fraction: of the training subjects.
+        seed: of the start, the order, the augmentation and the dropout.
+        protocol: "sealed" or "paper".
+        search: the search whose scheduler may stop this training, or None. Such a trial never opens the test fold, and stands for
+            itself alone: its key belongs to that search.
+        epochs, batch_size, learning_rate, schedule, sampler, augmentation: the recipe.
+        backbone: name of the trunk.
+        weights: None, "imagenet", or the path of a state dict.
+        weights_digest: sha256 of that file.
+        numerics: versions of the training loop and of the method, "LOOP.METHOD".
+    """
+
+    study: str
+    arm: str
+    method: str
+    options: dict[str, Any]
+    dataset: dict[str, Any]
+    fingerprint: str
+    image_size: int
+    channels: int
+    fold: int
+    folds: int
+    fold_rule: str
+    validation_fraction: float
+    seed: int
+    protocol: str
+    search: str | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    sampler: str
+    augmentation: str
+    backbone: str
+    weights: str | None
+    weights_digest: str | None
+    numerics: str
+
+    def json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @staticmethod
+    def parse(text: str) -> TrialSpec:
+        """The spec that `json` wrote."""
+        return TrialSpec(**json.loads(text))
+
+    @property
+    def key(self) -> str:
+        """Content address: 32 hex digits of the sha256 of the canonical JSON of what is computed."""
+        content = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def make_method(self) -> Method:
+        """The method with its options."""
+        return make_method(self.method, self.options)
+
+    def recipe(self) -> Recipe:
+        """The part of the spec that the training loop reads."""
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+
+def resolved_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of a method as plain JSON values, with thresholds written out.
+
+    Raises:
+        MethodError: where the options do not fit the method.
+    """
+    made = make_method(method, options)
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
+    if made.layout.thresholds:
+        plain["thresholds"] = list(made.layout.thresholds)
+    return plain
+
+
+def numerics_version(method: str) -> str:
+    """Version of the numbers of a method: that of the shared loop and its own."""
+    return f"{train.NUMERICS}.{method_class(method).numerics}"
+
+
+def weights_digest(weights: str | None) -> str | None:
+    """sha256 of a local file of weights; None for none and for torchvision's, whose names already say their content.
+
+    Raises:
+        StudyError: where the file is missing.
+    """
+    if weights is None or weights == "imagenet":
+        return weights
+    path = Path(weights)
+    if not path.is_file():
+        raise StudyError(f'Expected backbone.weights to be null, "imagenet" or a file, found no file at {path}.')
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,275 @@
+"""One trial from its spec to its rows. Knows no scheduler: the worker, `--rerun` and the tests call it alike."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets import FaceSet
+from datasets.splits import split_fold
+from mdml import evaluation
+from mdml.augmentation import augmentation
+from mdml.train import build_network, train
+from study import provenance
+from study.errors import StudyError
+from study.spec import TrialSpec
+
+Row = dict[str, Any]
+
+
+def use_device(threads: int) -> torch.device:
+    """The device of this process, made ready for repeatable numbers: on a CPU the same spec gives the same bits."""
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True
+        return torch.device("cuda")
+    torch.use_deterministic_algorithms(True)
+    return torch.device("cpu")
+
+
+class Faces:
+    """A FaceSet on the device: images (N, C, S, S) uint8 and labels (N,) int64. On a CPU the pixels stay in the mapped file."""
+
+    def __init__(self, faces: FaceSet, device: torch.device) -> None:
+        self.set = faces
+        with warnings.catch_warnings():
+            # The map is read-only and nobody writes to it.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self.images = torch.from_numpy(faces.images).permute(0, 3, 1, 2).to(device)
+        self.labels = torch.tensor(faces.labels, device=device)
+
+
+class Trial:
+    """A training in progress.
+
+    Args:
+        spec: what to train.
+        faces: the data set that the spec names.
+        code: git_commit and git_dirty of the study's code.
+        audit: writes the row of the table `audits`; called before the test fold is opened.
+
+    Raises:
+        StudyError: where the data set is not the one that was planned.
+    """
+
+    def __init__(self, spec: TrialSpec, faces: Faces, code: Row, audit: Callable[[Row], None]) -> None:
+        self.started_at, self._start = datetime.now(timezone.utc), time.perf_counter()
+        if faces.set.fingerprint != spec.fingerprint:
+            raise StudyError(
+                f"The data set {spec.dataset['name']} has changed since the study was planned: expected fingerprint "
+                f"{spec.fingerprint[:12]}, found {faces.set.fingerprint[:12]}. Plan the study again."
+            )
+        self.spec, self.faces, self._audit = spec, faces, audit
+        self.method, self.records = spec.make_method(), list[Row]()
+        self.split = split_fold(
+            faces.set, fold=spec.fold, folds=spec.folds, rule=spec.fold_rule, validation_fraction=spec.validation_fraction
+        )
+        device = faces.images.device
+        self.network = build_network(
+            self.method, spec.backbone, spec.weights, spec.channels, len(faces.set.classes), spec.seed, device
+        )
+        self._code = code | {"source_hash": provenance.source_hash(spec.method)}
+        self._best: tuple[int, dict[str, Tensor]] | None = None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self._setup_seconds = time.perf_counter() - self._start
+
+    def run(self) -> Iterator[Row]:
+        """Train: one record an epoch. Under the protocol `paper` the test fold is watched, and the best network on it is kept."""
+        paper = self.spec.protocol == "paper"
+        watch = {"val": self.split.validation} if len(self.split.validation) else {}
+        if paper:
+            self._open_test_fold()
+            watch["test"] = self.split.test
+        records = train(
+            self.network,
+            self.method,
+            self.spec.recipe(),
+            self.faces.images,
+            self.faces.labels,
+            torch.from_numpy(self.split.train),
+            {name: torch.from_numpy(index) for name, index in watch.items()},
+            self.spec.seed,
+        )
+        best = -1.0
+        for record in records:
+            self.records.append(record)
+            if paper and record["test_accuracy"] >= best:
+                best = record["test_accuracy"]
+                self._best = (record["epoch"], {name: value.clone() for name, value in self.network.state_dict().items()})
+            yield record
+
+    def finish(self) -> dict[str, list[Row]]:
+        """Evaluate, unless it belongs to a search opening the test fold, and give all rows of a trial that is done."""
+        final: Row = {}
+        tables: dict[str, list[Row]] = {"confusion": [], "predictions": []}
+        if self._best is not None:
+            final["best_epoch"] = self._best[0]
+            self.network.load_state_dict(self._best[1])
+        memory = self._embed(self.split.train)
+        judged = None
+        if len(self.split.validation):
+            judged = self._embed(self.split.validation)
+            scores = evaluation.scores(judged, memory)
+            final |= {f"val_{name}": scores[name] for name in ("accuracy", "balanced_accuracy", "knn_accuracy")}
+            tables["confusion"] += self._confusion("validation", judged)
+        if self.spec.search is None:
+            if self._best is None:
+                self._open_test_fold()
+            tested = self._embed(self.split.test)
+            final |= {f"test_{name}": value for name, value in evaluation.scores(tested, memory).items()}
+            tables["confusion"] += self._confusion("test", tested)
+            tables["predictions"] = self._predictions(tested)
+            judged = judged or tested
+        if judged is not None:
+            for row, value in zip(self.records[-1]["slices"], evaluation.slice_knn(judged, memory), strict=True):
+                row["knn_accuracy"] = value
+        return {"trials": [self.row("done") | final], **curves(self.spec.key, self.records), **tables}
+
+    def row(self, status: str, error: str | None = None) -> Row:
+        """The trial's row of the table `trials`, as of now."""
+        spec, layout, images = self.spec, self.method.layout, self.faces.images
+        last = self.records[-1] if self.records else {}
+        trained = sum(record["seconds"] for record in self.records)
+        sizes = {f"{name}_images": len(getattr(self.split, name)) for name in ("train", "validation", "test")}
+        kept = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
+        return (
+            spec_row(spec)
+            | sizes
+            | {name: last.get(name) for name in kept}
+            | self._code
+            | {
+                "form": layout.form,
+                "slices": layout.slices,
+                "thresholds": list(layout.thresholds),
+                "slice_dim": layout.width,
+                "embedding_dim": layout.slices * layout.width,
+                "status": status,
+                "error": error,
+                "epochs": len(self.records),
+                "seconds": time.perf_counter() - self._start,
+                "setup_seconds": self._setup_seconds,
+                "images_per_second": len(self.records) * len(self.split.train) / trained if trained else None,
+                "peak_memory_bytes": _peak_memory(images.device),
+                "device": device_name(images.device.type),
+                "host": platform.node(),
+                "threads": torch.get_num_threads(),
+                "versions": provenance.versions(),
+                "started_at": self.started_at,
+                "ended_at": datetime.now(timezone.utc),
+            }
+        )
+
+    def _open_test_fold(self) -> None:
+        row = {
+            "trial_key": self.spec.key,
+            "opened_at": datetime.now(timezone.utc),
+            "protocol": self.spec.protocol,
+            "host": platform.node(),
+            "git_commit": self._code["git_commit"],
+            "source_hash": self._code["source_hash"],
+            "test_images": len(self.split.test),
+        }
+        self._audit(row)
+
+    def _embed(self, index: Any) -> evaluation.Embedded:
+        view = augmentation(self.spec.augmentation)
+        return evaluation.embed(self.network, self.faces.images, self.faces.labels, torch.from_numpy(index), view)
+
+    def _confusion(self, split: str, embedded: evaluation.Embedded) -> list[Row]:
+        classes = self.faces.set.classes
+        counts = evaluation.confusion(embedded.logits.argmax(1), embedded.labels, len(classes)).tolist()
+        return [
+            {
+                "trial_key": self.spec.key,
+                "split": split,
+                "truth": truth,
+                "predicted": predicted,
+                "truth_class": classes[truth],
+                "predicted_class": classes[predicted],
+                "count": count,
+            }
+            for truth, row in enumerate(counts)
+            for predicted, count in enumerate(row)
+        ]
+
+    def _predictions(self, embedded: evaluation.Embedded) -> list[Row]:
+        faces, scores = self.faces.set, embedded.logits.softmax(1)
+        columns = zip(self.split.test.tolist(), embedded.labels.tolist(), scores.argmax(1).tolist(), scores.tolist(), strict=True)
+        return [
+            {
+                "trial_key": self.spec.key,
+                "image": image,
+                "label": label,
+                "predicted": predicted,
+                "scores": score,
+                "subject": str(faces.subjects[image]),
+                "sequence": str(faces.sequences[image]),
+            }
+            for image, label, predicted, score in columns
+        ]
+
+
+def spec_row(spec: TrialSpec) -> Row:
+    """The columns of `trials` that the spec alone decides."""
+    same = ("study", "arm", "method", "fold", "folds", "fold_rule", "seed", "protocol", "image_size", "channels", "batch_size", "numerics")
+    return {name: getattr(spec, name) for name in same} | {
+        "trial_key": spec.key,
+        "dataset": spec.dataset["name"],
+        "epochs_planned": spec.epochs,
+        "config": spec.json(),
+        "data_fingerprint": spec.fingerprint,
+    }
+
+
+def curves(key: str, records: list[Row]) -> dict[str, list[Row]]:
+    """Rows of the tables `epochs` and `slices` from epoch records."""
+    epochs = [{"trial_key": key} | {name: value for name, value in record.items() if name in _EPOCH_COLUMNS} for record in records]
+    slices = [{"trial_key": key} | row for record in records for row in record["slices"]]
+    return {"epochs": epochs, "slices": slices}
+
+
+_EPOCH_COLUMNS = (
+    "epoch",
+    "train_loss",
+    "classification_loss",
+    "metric_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_balanced_accuracy",
+    "test_accuracy",
+    "seconds",
+)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@lru_cache(maxsize=2)
+def device_name(kind: str) -> str:
+    """Name of the GPU, or model of the CPU."""
+    if kind == "cuda":
+        return str(torch.cuda.get_device_name())
+    cpus = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")] if cpus.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def parameters_json(parameters: Row | None) -> str | None:
+    """What a search proposed, as canonical JSON."""
+    return None if parameters is None else json.dumps(parameters, sort_keys=True)
