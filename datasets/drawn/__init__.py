@@ -1,0 +1,1 @@
+"""How the synthetic faces are drawn: people, their action units, the rig of a face, its relief and its colours."""
