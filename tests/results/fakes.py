@@ -92,7 +92,7 @@ def fake_ablation(store, study="demo", arms=None, folds=3, seeds=2, skip=(), com
     for arm, accuracy in arms.items():
         for fold in range(folds):
             for seed in range(seeds):
-                key = f"{study}-{arm}-{fold}-{seed}"
+                key = f"{study}-{list(arms).index(arm)}-{fold}-{seed}"
                 value = accuracy + rng.uniform(-0.03, 0.03)
                 members.append(
                     {"study": study, "arm": arm, "index": len(members), "fold": fold, "seed": seed, "trial_key": key}
