@@ -22,8 +22,8 @@ from datasets.drawn.people import sample_people, sample_shots
 from datasets.errors import DatasetError
 from datasets.faceset import FORMAT, write_faceset
 
-DRAWING = 1  # Raised whenever the same options give other pixels.
-BATCH = 24  # Faces drawn at once: few enough that their planes stay in the processor's cache.
+DRAWING = 2  # Raised whenever the same options give other pixels.
+BATCH = 12  # Faces drawn at once: few enough that their planes stay in the processor's cache.
 LUMA = np.array([299, 587, 114])  # Thousandths, so that rounding is exact.
 
 
@@ -80,8 +80,8 @@ def draw_people(
     per_class: int,
     identity: float,
     seed: int,
-    weakest: float = 0.45,
-    stray: float = 0.5,
+    weakest: float = 0.6,
+    stray: float = 0.25,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """RGB images (N, size, size, 3), labels (N,) and people (N,), N = subjects * 7 * per_class, person by person.
 

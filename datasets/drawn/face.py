@@ -55,14 +55,16 @@ def _skin(canvas: Floats, rig: Rig) -> None:
     paint(skin, tired, p.skin * np.array([0.66, 0.52, 0.52]))
     shadow = 0.55 * blob(x, y - p.nose_y - 0.035, 0.13, 0.035) + 0.30 * blob(x, y - mouth.lower - 0.03, 0.15, 0.03)
     paint(skin, shadow, p.skin * np.array([0.60, 0.45, 0.42]))
-    jaw = fade(y, 0.22 + 0.35 * np.exp(-((ax / 0.32) ** 2)), 0.42 + 0.35 * np.exp(-((ax / 0.32) ** 2)))
-    moustache = blob(x, y - mouth.upper + 0.045, 0.24, 0.05)
-    whiskers = fade(head.outline, 0.28, 0.55) * fade(y, 0.10, 0.40)
-    paint(skin, p.beard * np.clip(jaw + moustache + whiskers, 0, 1) * 0.9, p.hair * 0.8)
+    if p.beard.any():
+        bare = 0.35 * np.exp(-((ax / 0.32) ** 2))
+        jaw = fade(y - bare, 0.22, 0.42) + fade(head.outline, 0.28, 0.55) * fade(y, 0.10, 0.40)
+        moustache = blob(x, y - mouth.upper + 0.045, 0.24, 0.05)
+        paint(skin, p.beard * np.clip(jaw + moustache, 0, 1) * 0.9, p.hair * 0.8)
 
     shade, gloss = relight(relief(rig), head.pixel, s.light, s.ambient)
     # Light that has travelled under the skin comes out red: shadows lose blue and green first.
-    lit = skin * np.stack([shade**0.85, shade, shade**1.08]) * 1.10 + 0.16 * gloss * (1 - 0.8 * p.beard)
+    red = np.stack([1.0 + 0.15 * (1.0 - shade), np.ones_like(shade), 1.0 - 0.08 * (1.0 - shade)])
+    lit = skin * shade * red + 0.14 * gloss * (1 - 0.8 * p.beard)
     nostrils = ellipse(ax - 0.062 - 0.015 * au[9], y - p.nose_y + 0.012 + 0.03 * au[9], 0.036 + 0.01 * au[9], 0.020)
     paint(lit, 0.85 * cover(nostrils), p.skin * 0.22)
     face = head.outline - 1.0
@@ -93,10 +95,8 @@ def _eyes(canvas: Floats, rig: Rig) -> None:
     paint(canvas, 0.9 * cover(lash), p.hair * 0.25)
     rim = both(np.abs(eyes.y - eyes.lower) - 0.008, within)
     paint(canvas, 0.45 * cover(rim), p.skin * np.array([0.5, 0.36, 0.34]))
-    crease = np.exp(-(((eyes.y - eyes.upper * 1.15 + 0.05 - 0.015 * au[5]) / 0.017) ** 2)) * fade(
-        np.abs(eyes.t), 1.25, 0.7
-    )
-    paint(canvas, 0.55 * crease, p.skin * np.array([0.52, 0.38, 0.35]))
+    crease = np.exp(-(((eyes.y - eyes.upper * 1.15 + 0.05 - 0.015 * au[5]) / 0.017) ** 2))
+    paint(canvas, 0.55 * crease * fade(np.abs(eyes.t), 1.25, 0.7), p.skin * np.array([0.52, 0.38, 0.35]))
 
 
 def _mouth(canvas: Floats, rig: Rig) -> None:
@@ -130,11 +130,11 @@ def _brows(canvas: Floats, rig: Rig) -> None:
     s = (head.ax - inner_x) / (outer_x - inner_x)
     c = np.clip(s, 0.0, 1.0)
     lower = au[4] * (1.0 - 0.75 * au[1])
-    inner = p.brow_y - p.brow_tilt - 0.12 * au[1] + 0.15 * lower + 0.06 * au[9] + 0.01 * au[6]
+    inner = p.brow_y - p.brow_tilt - 0.17 * au[1] + 0.17 * lower + 0.06 * au[9] + 0.01 * au[6]
     outer = p.brow_y + 0.02 + p.brow_tilt - 0.14 * au[2] + 0.015 * lower + 0.03 * au[1] * (1 - au[2]) + 0.02 * au[9]
-    arch = np.clip(p.brow_arch + 0.035 * au[2] - 0.03 * au[4] - 0.02 * au[1] * (1 - au[2]), 0.0, 1.0)
+    arch = np.clip(p.brow_arch + 0.01 * au[2] - 0.03 * au[4] - 0.02 * au[1] * (1 - au[2]), 0.0, 1.0)
     middle = inner + (outer - inner) * c - arch * 4 * c * (1 - c) * (0.7 + 0.6 * c)
-    thick = p.brow_thick * (0.25 + 0.75 * (1 - c) ** 0.55) * (0.6 + 0.4 * fade(c, 0.0, 0.15))
+    thick = p.brow_thick * (0.25 + 0.75 * np.sqrt(1 - c)) * (0.6 + 0.4 * fade(c, 0.0, 0.15))
     brow = both(np.abs(head.y - middle) - thick, -s * 0.43, (s - 1) * 0.43)
     paint(canvas, 0.88 * cover(brow), p.hair * 0.72)
 
@@ -145,7 +145,7 @@ def _hair(canvas: Floats, rig: Rig) -> None:
     u, v = head.u, head.v
     x = u - 0.5 * np.sin(s.yaw) * head.depth
     cap = ellipse(u, v + 0.04, p.width + 0.10, 1.16)
-    line = p.hairline + 0.30 * p.fringe + 0.55 * (x - 0.5 * p.hair_part) ** 2 * (1 - 0.6 * p.fringe)
+    line = p.hairline + 0.30 * p.fringe + 0.85 * (x - 0.5 * p.hair_part) ** 2 * (1 - 0.7 * p.fringe)
     sides = both(0.80 - 0.14 * p.long_hair - head.outline, v + 0.10 - 1.1 * p.long_hair)
     top = both(cap, np.minimum(v - line, sides))
     strands = np.sin(34 * np.arctan2(x - 0.4 * p.hair_part, 1.5 + v)) * 0.07
@@ -159,6 +159,8 @@ def _hair(canvas: Floats, rig: Rig) -> None:
 def _glasses(canvas: Floats, rig: Rig) -> None:
     """Frames and a trace of glass."""
     p, head = rig.person, rig.head
+    if not p.glasses.any():
+        return
     out, y = head.ax - p.eye_x - 0.005, head.y - p.eye_y - 0.03
     lens = np.sqrt(np.sqrt(np.square((out / 0.235) ** 2) + np.square((y / 0.165) ** 2))) - 1.0
     rims = np.abs(lens) * 0.2 - 0.016

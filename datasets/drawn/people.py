@@ -20,7 +20,7 @@ TRAITS: dict[str, tuple[float, float]] = {
     "eye_h": (0.082, 0.010),
     "eye_tilt": (0.06, 0.06),
     "brow_y": (-0.365, 0.030),
-    "brow_tilt": (0.0, 0.030),  # Resting height of the inner end over the outer end.
+    "brow_tilt": (0.0, 0.020),  # Resting height of the inner end over the outer end.
     "brow_arch": (0.055, 0.018),
     "brow_thick": (0.036, 0.010),
     "nose_y": (0.24, 0.030),
@@ -28,7 +28,7 @@ TRAITS: dict[str, tuple[float, float]] = {
     "nose_bridge": (1.0, 0.25),
     "mouth_y": (0.52, 0.028),
     "mouth_w": (0.25, 0.024),
-    "mouth_rest": (0.0, 0.016),  # Resting height of the lips' middle over their corners.
+    "mouth_rest": (0.0, 0.012),  # Resting height of the lips' middle over their corners.
     "lip_upper": (0.046, 0.011),
     "lip_lower": (0.066, 0.013),
     "age": (0.35, 0.25),
@@ -84,7 +84,7 @@ def sample_people(random: np.random.Generator, count: int, identity: float) -> S
     style = random.uniform(0.0, 1.0, count)
     person.long_hair = (style < 0.42 * min(identity, 1.0)).astype(float)
     person.bald = (style > 1 - 0.10 * min(identity, 1.0)).astype(float)
-    person.fringe = random.uniform(0.0, 1.0, count) ** 2 * min(identity, 1.0) * (1 - person.bald)
+    person.fringe = random.uniform(0.0, 1.0, count) ** 3 * min(identity, 1.0) * (1 - person.bald)
     beard = random.uniform(0.0, 1.0, count)
     person.beard = np.where((beard < 0.35 * min(identity, 1.0)) & (person.long_hair == 0), 0.15 + 2 * beard, 0.0)
     person.glasses = (random.uniform(0.0, 1.0, count) < 0.14 * min(identity, 1.0)).astype(float)
@@ -94,16 +94,16 @@ def sample_people(random: np.random.Generator, count: int, identity: float) -> S
 def sample_shots(random: np.random.Generator, count: int) -> SimpleNamespace:
     """Pose, light and camera of `count` photographs as arrays (count,), angles in radians; `wall` is (count, 3)."""
     shot = SimpleNamespace()
-    normal = {"yaw": 0.16, "pitch": 0.10, "roll": 0.07, "dx": 0.05, "dy": 0.05, "gaze": 0.25, "asymmetry": 0.09}
+    normal = {"yaw": 0.11, "pitch": 0.07, "roll": 0.05, "dx": 0.03, "dy": 0.03, "gaze": 0.25, "asymmetry": 0.08}
     for name, spread in normal.items():
         setattr(shot, name, spread * np.clip(random.standard_normal(count), -2.0, 2.0))
-    shot.scale = np.exp(0.06 * np.clip(random.standard_normal(count), -2.0, 2.0))
-    azimuth = random.uniform(-1.0, 1.0, count)
+    shot.scale = np.exp(0.04 * np.clip(random.standard_normal(count), -2.0, 2.0))
+    azimuth = random.uniform(-0.8, 0.8, count)
     height = random.uniform(0.15, 0.8, count)
     length = np.sqrt(azimuth**2 + height**2 + 1.0)
     shot.light = np.stack([azimuth, -height, np.ones(count)], 1) / length[:, None]
     shot.ambient = random.uniform(0.35, 0.6, count)
-    shot.gain = random.uniform(0.9, 1.2, count)
+    shot.gain = random.uniform(0.9, 1.12, count)
     shot.noise = random.uniform(0.003, 0.016, count)
     shot.wall = _along(WALL, random.uniform(0.0, 1.0, count))
     return shot

@@ -15,7 +15,7 @@ import numpy as np
 from datasets.drawn.action_units import UNITS
 from datasets.drawn.canvas import Floats, both
 
-HALF_FRAME = 1.13  # Half the side of the picture.
+HALF_FRAME = 1.07  # Half the side of the picture.
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def _head(p: SimpleNamespace, s: SimpleNamespace, jaw: Floats, size: int) -> Hea
     v = (np.cos(s.roll) * down - np.sin(s.roll) * right) / s.scale + 0.03
     bottom = p.chin + jaw
     below = np.clip(v / bottom, 0.0, 1.2)
-    width = p.width * (1.0 - p.taper * below**2.2)
+    width = p.width * (1.0 - p.taper * below**2)
     outline = (u / width) ** 2 + (v / np.where(v > 0, bottom, 1.06)) ** 2
     depth = np.sqrt(np.clip(1.0 - outline, 0.0, None))
     x = u / np.cos(s.yaw) - 0.75 * np.sin(s.yaw) * depth
@@ -145,18 +145,19 @@ def _head(p: SimpleNamespace, s: SimpleNamespace, jaw: Floats, size: int) -> Hea
 def _mouth(p: SimpleNamespace, au: dict[int, Floats], head: Head) -> Mouth:
     half = p.mouth_w * (1 + 0.34 * au[12] + 0.26 * au[20] - 0.20 * au[23] - 0.14 * au[27] + 0.05 * au[15])
     t = head.x / half
-    arch = np.clip(1.0 - t * t, 0.0, 1.0)
+    round_arch = np.sqrt(np.clip(1.0 - t * t, 0.0, 1.0))
+    arch = round_arch * np.sqrt(round_arch)
     middle = p.mouth_y + 0.02 * au[12] - 0.035 * au[17] - 0.03 * au[10] - 0.02 * au[9]
     bend = p.mouth_rest - 0.155 * au[12] + 0.145 * au[15] + 0.03 * au[20] + 0.03 * au[10]
-    line = middle + bend * (np.minimum(np.abs(t), 1.15) ** 1.7 - 0.3)
+    line = middle + bend * (np.abs(t) * np.sqrt(np.abs(t)).clip(max=1.1) - 0.3)
     gape = 0.06 * au[25] + 0.05 * au[25] * au[12] + 0.16 * au[26] + 0.30 * au[27]
     lift = 0.2 * gape + 0.05 * au[10] + 0.02 * au[9]
-    top = line - lift * arch**0.7
-    bottom = line + (gape + 0.035 * au[10] * au[25]) * arch**0.6
+    top = line - lift * arch
+    bottom = line + (gape + 0.035 * au[10] * au[25]) * round_arch
     bow = 1.0 + 0.22 * np.exp(-(((np.abs(t) - 0.28) / 0.2) ** 2)) - 0.12 * np.exp(-((t / 0.1) ** 2))
     thin = 1.0 - 0.6 * au[23] - 0.2 * au[12] - 0.2 * au[20]
-    upper = top - p.lip_upper * thin * bow * arch**0.75
-    lower = bottom + p.lip_lower * (thin - 0.25 * au[17]) * arch**0.6
+    upper = top - p.lip_upper * thin * bow * arch
+    lower = bottom + p.lip_lower * (thin - 0.25 * au[17]) * round_arch
     ends = (np.abs(t) - 1.0) * half
     lips, inside = both(upper - head.y, head.y - lower, ends), both(top - head.y, head.y - bottom, ends)
     return Mouth(t, half, middle + 0.7 * bend, line, upper, top, bottom, lower, lips, inside)
@@ -167,10 +168,11 @@ def _eyes(p: SimpleNamespace, au: dict[int, Floats], head: Head) -> Eyes:
     y = head.y - p.eye_y + p.eye_tilt * out
     t = out / p.eye_w
     arch = np.clip(1.0 - t * t, 0.0, 1.0)
+    arch = np.sqrt(arch * np.sqrt(arch))
     above = p.eye_h * np.clip(1 + 0.60 * au[5] - 0.38 * au[7] - 0.22 * au[6] - 0.30 * au[9] - 0.12 * au[12], 0.25, 2)
     below = p.eye_h * np.clip(0.62 + 0.18 * au[5] - 0.34 * au[7] - 0.42 * au[6] - 0.20 * au[9], 0.1, 1)
     # Raised inner brows pull the lid up at its inner end: the sad eye.
-    upper = -above * arch**0.72 * (1.0 - 0.25 * t * np.clip(au[1] - 0.7 * au[2], 0, 1) + 0.22 * t * au[4] * (1 - au[1]))
-    lower = below * arch**0.85
+    upper = -above * arch * (1.0 - 0.25 * t * np.clip(au[1] - 0.7 * au[2], 0, 1) + 0.22 * t * au[4] * (1 - au[1]))
+    lower = below * arch
     ends = (np.abs(t) - 1.0) * p.eye_w
     return Eyes(out, y, t, upper, lower, both(upper - y, y - lower, ends))
