@@ -26,6 +26,7 @@ _NULLABLE: dict[str, type | tuple[type, ...]] = {
     "dataset.cache": str,
     "backbone.weights": str,
     "storage.root": str,
+    "cluster.cpus": int,
     "cluster.workers": int,
     "cluster.gpus_per_trial": (int, float),
 }
@@ -107,7 +108,7 @@ def _check_choice(override: Override, groups: dict[str, list[str]]) -> Iterator[
 def _check_value(override: Override, valid: Config, groups: dict[str, list[str]]) -> Iterator[str]:
     key, value = override.key_or_group, override.value()
     if key not in valid:
-        yield f"There is no setting {key}.{nearest(key, [*valid, *groups])}"
+        yield f"There is no setting {key}.{nearest(key, sorted({*valid, *groups}))}"
     elif not key.startswith("method.") and not _fits(value, _type_of(key, valid[key]), nullable=key in _NULLABLE):
         yield f"Expected {key} to be {_words(_type_of(key, valid[key]))}, found {override.input_line.partition('=')[2]!r}."
 

@@ -15,7 +15,7 @@ from study.errors import StudyError
 from study.spec import TrialSpec, numerics_version, resolved_options, weights_digest
 
 # Settings that decide where and how fast a study runs, or how far, but not what its trials compute.
-_OUTSIDE_NAME = ("study", "storage", "cluster", "given")
+_OUTSIDE_NAME = ("study", "storage", "cluster", "given", "overrides")
 
 
 class Arm(NamedTuple):
@@ -170,7 +170,10 @@ def identity(config: Config) -> Config:
     kept["dataset"] = {name: value for name, value in config["dataset"].items() if name != "cache"}
     if config["kind"] == "search":
         kept["search"] = {name: value for name, value in config["search"].items() if name != "trials"}
-        del kept["ablation"]
+        # What was given is fixed in a search, so it makes another search.
+        kept["fixed"] = sorted(
+            name for name in config["given"] if name.split(".")[0] == "method" or name in config["search"]["space"]["common"]
+        )
     else:
         del kept["search"]
         if config["kind"] == "ablation":

@@ -1,0 +1,121 @@
+"""Plan and carry out studies.
+
+    python study/run.py --search [overrides]            search a space with Optuna on Ray Tune
+    python study/run.py --ablation NAME [overrides]     every arm x fold x seed of one ablation, then its table
+    python study/run.py [overrides]                     the configured method on every fold and seed
+    python study/run.py --resume STUDY                  go on after anything, losing and repeating nothing
+    python study/run.py --rerun KEY                     train one trial again and compare its metrics with its row
+    python study/run.py --dry-run ...                   print the plan, train nothing
+
+Overrides are Hydra's: dataset=folder dataset.root=FOLDER epochs=25. Exit status: 0 done, 1 with failed trials, 2 bad input,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+# Run as a file, Python puts this folder first on its path: the project's root belongs there.
+sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "study")]
+
+from rich.console import Console  # noqa: E402
+
+from datasets import DatasetError  # noqa: E402
+from mdml import MethodError  # noqa: E402
+from results import Store, StoreError  # noqa: E402
+from study.config import Config, load  # noqa: E402
+from study.errors import StudyError  # noqa: E402
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise StudyError(f"{message[0].upper()}{message[1:]}. See python study/run.py --help.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    try:
+        return _command(_parse(sys.argv[1:] if arguments is None else arguments))
+    except (StudyError, DatasetError, MethodError, StoreError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="python study/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--search", action="store_true", help="search a space")
+    what.add_argument("--ablation", metavar="NAME", help="carry out an ablation")
+    what.add_argument("--resume", metavar="STUDY", help="go on with a study")
+    what.add_argument("--rerun", metavar="KEY", help="train a trial again and compare")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    parser.add_argument("--retrain", action="store_true", help="train anew what other source files made")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    from study import conduct
+
+    console = Console(soft_wrap=True)
+    if arguments.rerun:
+        from study.rerun import rerun
+
+        return rerun(arguments.rerun, _place(arguments.overrides), console)
+    config = _resumed(arguments) if arguments.resume else _composed(arguments)
+    store = Store(config["storage"]["root"])
+    if not arguments.dry_run:
+        store.check_writable()
+    study = conduct.prepare(config, store)
+    conduct.show_plan(study, console)
+    if old := conduct.other_source(study):
+        console.print(
+            f"{len(old)} of the trials in the store were made by other source files than today's: --retrain trains them again."
+        )
+    if arguments.dry_run:
+        return 0
+    conduct.register(study)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        conduct.carry_out(study)
+    except KeyboardInterrupt:
+        print(f"Interrupted; what was finished is kept. Go on with: python study/run.py --resume {study.name}", file=sys.stderr)
+        return 130
+    return conduct.report(study, console)
+
+
+def _composed(arguments: argparse.Namespace) -> Config:
+    config = load(arguments.overrides, arguments.ablation)
+    config["kind"] = "search" if arguments.search else "ablation" if arguments.ablation else "method"
+    config["overrides"] = list(arguments.overrides)
+    return config
+
+
+def _resumed(arguments: argparse.Namespace) -> Config:
+    place = _place(arguments.overrides)
+    rows = [row for row in Store(place["storage"]["root"]).read("studies").to_pylist() if row["study"] == arguments.resume]
+    if not rows:
+        raise StudyError(
+            f"There is no study {arguments.resume} under {place['storage']['root']}: set storage.root, or list the studies with "
+            'python results/query.py "SELECT study FROM studies".'
+        )
+    config: Config = json.loads(rows[0]["config"])
+    return config | {"study": arguments.resume, "storage": place["storage"], "cluster": place["cluster"]}
+
+
+def _place(overrides: list[str]) -> dict[str, Any]:
+    """The configuration of a command that takes its study from the store: only where and how to run can be said."""
+    for text in overrides:
+        if not text.startswith(("storage.", "cluster.", "cluster=")):
+            raise StudyError(f"A stored study keeps its configuration: expected storage.root= or cluster. overrides, found {text!r}.")
+    return load(overrides)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

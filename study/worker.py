@@ -1,0 +1,99 @@
+"""The warm worker: a Tune Trainable that lives through many trials and lets nothing leak from one to the next."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.tune import Trainable
+
+from datasets import open_dataset
+from results import Store
+from study.spec import TrialSpec
+from study.trial import Faces, Trial, curves, device_name, spec_row, use_device
+
+
+class Worker(Trainable):
+    """One step is one epoch. Torch, Kornia, the device's context, the faces and the trunk's start stay between trials.
+
+    The config of a trial is {"trial": {"spec": canonical JSON of its TrialSpec, "index": its number}}. A result holds `metric` (the search's objective), the
+    record of the epoch and the row so far; the last one says `committed` once the trial's rows are in the store. An error of the
+    trial is a result too: it is committed as a failed row, and the worker goes on.
+    """
+
+    def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
+        """Called once a process; `context` has store_root, cache, cpus, code and metric."""
+        self.context = context or {}
+        self.device = use_device(self.context["cpus"])
+        self.store = Store(self.context["store_root"])
+        self.faces: Faces | None = None
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next trial in this process."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; after the last one evaluate and commit."""
+        try:
+            if self.trial is None:
+                self.trial = self._prepare()
+                self.records = self.trial.run()
+            record = next(self.records)
+            result = {"record": record, "row": self.trial.row("stopped"), "metric": record.get(self.context["metric"])}
+            if record["epoch"] < self.spec.epochs:
+                return result
+            tables = self.trial.finish()
+            self.store.commit(self.spec.key, tables)
+            return result | {"row": tables["trials"][0], "committed": "done", "done": True}
+        except Exception as error:
+            return self._failed(error)
+
+    def cleanup(self) -> None:
+        """Let go of the trial."""
+        self._release()
+
+    # Checkpoints are not used: a trial cut off by a lost node starts anew, and what is committed is done.
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load."""
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._release()
+        self.spec = TrialSpec.parse(config["trial"]["spec"])
+
+    def _release(self) -> None:
+        self.trial, self.records = None, None
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _prepare(self) -> Trial:
+        if self.faces is None or self.faces.set.fingerprint != self.spec.fingerprint:
+            options = {name: value for name, value in self.spec.dataset.items() if name != "name"}
+            cache = Path(self.context["cache"])
+            size, channels = self.spec.image_size, self.spec.channels
+            faces = open_dataset(self.spec.dataset["name"], image_size=size, channels=channels, cache=cache, **options)
+            self.faces = Faces(faces, self.device)
+        key = self.spec.key
+        return Trial(self.spec, self.faces, self.context["code"], lambda row: self.store.write("audits", key, [row]))
+
+    def _failed(self, error: Exception) -> dict[str, Any]:
+        reason = f"{type(error).__name__}: {error}"
+        if self.trial is not None:
+            row, records = self.trial.row("failed", reason), self.trial.records
+        else:
+            row, records = failed_row(self.spec, reason) | {"device": device_name(self.device.type)}, []
+        self.store.commit(self.spec.key, {"trials": [row], **curves(self.spec.key, records)})
+        self._release()
+        return {"row": row, "committed": "failed", "done": True}
+
+
+def failed_row(spec: TrialSpec, reason: str) -> dict[str, Any]:
+    """The row of a trial that failed before it began, or whose worker died."""
+    return spec_row(spec) | {"status": "failed", "error": reason, "epochs": 0}
