@@ -23,7 +23,7 @@ from datasets.errors import DatasetError
 from datasets.faceset import FORMAT, write_faceset
 
 DRAWING = 2  # Raised whenever the same options give other pixels.
-BATCH = 12  # Faces drawn at once: few enough that their planes stay in the processor's cache.
+PIXELS = 1 << 15  # Drawn at once: few enough that a plane of them stays in the processor's cache.
 LUMA = np.array([299, 587, 114])  # Thousandths, so that rounding is exact.
 
 
@@ -53,9 +53,9 @@ def prepare(
 
     """
     for option, value, least in (("subjects", subjects, 1), ("per_class", per_class, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise DatasetError(f"expected {option} to be a whole number of at least {least}, found {value!r}.")
-    if not 0 <= identity <= 2:
+    if not isinstance(identity, (int, float)) or not 0 <= identity <= 2:
         raise DatasetError(f"expected identity to be within 0..2, found {identity!r}.")
     options = [FORMAT, DRAWING, image_size, channels, subjects, per_class, float(identity), seed]
     path = cache / f"synthetic-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:24]}.arrow"
@@ -103,19 +103,18 @@ def _draw_person(
     person = sample_people(random, 1, identity)
     units = sample(random, labels, weakest, stray)
     shots = sample_shots(random, len(labels))
-    pictures = []
-    for start in range(0, len(labels), BATCH):
-        part = slice(start, start + BATCH)
+    pictures = np.empty((len(labels), size, size, 3), np.uint8)
+    step = max(1, PIXELS // size**2)
+    for part in np.split(np.arange(len(labels)), range(step, len(labels), step)):
         shot = _rows(shots, part)
-        same = SimpleNamespace(**{k: np.repeat(v, len(labels[part]), 0) for k, v in vars(person).items()})
-        picture = draw(same, units[part], shot, size)
+        picture = draw(_rows(person, 0 * part), units[part], shot, size)
         picture += shot.noise[:, None, None, None] * random.standard_normal((*picture.shape[:3], 1))
-        pictures.append(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
-    return np.concatenate(pictures)
+        pictures[part] = np.rint(np.clip(picture, 0, 1) * 255)
+    return pictures
 
 
-def _rows(table: SimpleNamespace, part: slice) -> SimpleNamespace:
-    return SimpleNamespace(**{name: values[part] for name, values in vars(table).items()})
+def _rows(table: SimpleNamespace, rows: npt.NDArray[np.int64]) -> SimpleNamespace:
+    return SimpleNamespace(**{name: values[rows] for name, values in vars(table).items()})
 
 
 def contact_sheet(size: int = 112, people: int = 8, seed: int = 0) -> Image.Image:
@@ -140,7 +139,12 @@ def main() -> None:
     parser.add_argument("--contact-sheet", metavar="PNG", type=Path, required=True, help="where to write the picture")
     parser.add_argument("--seed", type=int, default=0, help="which people (default 0)")
     arguments = parser.parse_args()
-    contact_sheet(seed=arguments.seed).save(arguments.contact_sheet)
+    if arguments.seed < 0:
+        parser.error(f"expected a seed of at least 0, found {arguments.seed}")
+    try:
+        contact_sheet(seed=arguments.seed).save(arguments.contact_sheet)
+    except (OSError, ValueError) as error:
+        parser.error(f"expected a picture file that can be written, found {arguments.contact_sheet}: {error}")
     print(f"Wrote {arguments.contact_sheet}.")
 
 

@@ -72,22 +72,23 @@ def sample_people(random: np.random.Generator, count: int, identity: float) -> S
 
     """
     person = SimpleNamespace()
+    known = min(identity, 1.0)
     for trait, (mean, spread) in TRAITS.items():
         setattr(person, trait, mean + identity * spread * np.clip(random.standard_normal(count), -2.2, 2.2))
     person.age = np.clip(person.age, 0.0, 1.2)
     tone = random.uniform(0.0, 1.0, count)
-    person.skin = _along(SKIN, 0.3 + min(identity, 1.0) * (tone - 0.3))
+    person.skin = _along(SKIN, 0.3 + known * (tone - 0.3))
     # Fair hair and light eyes go with fair skin, dark ones with any.
-    person.hair = _along(HAIR, random.uniform(0.0, 1.0, count) * np.where(tone < 0.45, 1.0, 0.3) * min(identity, 1.0))
-    person.iris = _along(IRIS, random.uniform(0.0, 1.0, count) * np.where(tone < 0.45, 1.0, 0.3) * min(identity, 1.0))
-    person.cloth = _along(CLOTH, random.uniform(0.0, 1.0, count) * min(identity, 1.0))
+    person.hair = _along(HAIR, random.uniform(0.0, 1.0, count) * np.where(tone < 0.45, 1.0, 0.3) * known)
+    person.iris = _along(IRIS, random.uniform(0.0, 1.0, count) * np.where(tone < 0.45, 1.0, 0.3) * known)
+    person.cloth = _along(CLOTH, random.uniform(0.0, 1.0, count) * known)
     style = random.uniform(0.0, 1.0, count)
-    person.long_hair = (style < 0.42 * min(identity, 1.0)).astype(float)
-    person.bald = (style > 1 - 0.10 * min(identity, 1.0)).astype(float)
-    person.fringe = random.uniform(0.0, 1.0, count) ** 3 * min(identity, 1.0) * (1 - person.bald)
+    person.long_hair = (style < 0.42 * known).astype(float)
+    person.bald = (style > 1 - 0.10 * known).astype(float)
+    person.fringe = random.uniform(0.0, 1.0, count) ** 3 * known * (1 - person.bald)
     beard = random.uniform(0.0, 1.0, count)
-    person.beard = np.where((beard < 0.35 * min(identity, 1.0)) & (person.long_hair == 0), 0.15 + 2 * beard, 0.0)
-    person.glasses = (random.uniform(0.0, 1.0, count) < 0.14 * min(identity, 1.0)).astype(float)
+    person.beard = np.where((beard < 0.35 * known) & (person.long_hair == 0), 0.15 + 2 * beard, 0.0)
+    person.glasses = (random.uniform(0.0, 1.0, count) < 0.14 * known).astype(float)
     return person
 
 
