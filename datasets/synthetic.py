@@ -22,7 +22,7 @@ from datasets.drawn.people import sample_people, sample_shots
 from datasets.errors import DatasetError
 from datasets.faceset import FORMAT, write_faceset
 
-DRAWING = 2  # Raised whenever the same options give other pixels.
+DRAWING = 1  # Raised whenever the same options give other pixels.
 PIXELS = 1 << 15  # Drawn at once: few enough that a plane of them stays in the processor's cache.
 LUMA = np.array([299, 587, 114])  # Thousandths, so that rounding is exact.
 

@@ -130,11 +130,11 @@ def _brows(canvas: Floats, rig: Rig) -> None:
     s = (head.ax - inner_x) / (outer_x - inner_x)
     c = np.clip(s, 0.0, 1.0)
     lower = au[4] * (1.0 - 0.75 * au[1])
-    inner = p.brow_y - p.brow_tilt - 0.17 * au[1] + 0.17 * lower + 0.06 * au[9] + 0.01 * au[6]
-    outer = p.brow_y + 0.02 + p.brow_tilt - 0.14 * au[2] + 0.015 * lower + 0.03 * au[1] * (1 - au[2]) + 0.02 * au[9]
+    inner = p.brow_y - p.brow_tilt - 0.15 * au[1] + 0.17 * lower + 0.06 * au[9] + 0.01 * au[6]
+    outer = p.brow_y + 0.02 + p.brow_tilt - 0.12 * au[2] + 0.015 * lower + 0.03 * au[1] * (1 - au[2]) + 0.02 * au[9]
     arch = np.clip(p.brow_arch + 0.01 * au[2] - 0.03 * au[4] - 0.02 * au[1] * (1 - au[2]), 0.0, 1.0)
     middle = inner + (outer - inner) * c - arch * 4 * c * (1 - c) * (0.7 + 0.6 * c)
-    thick = p.brow_thick * (0.25 + 0.75 * np.sqrt(1 - c)) * (0.6 + 0.4 * fade(c, 0.0, 0.15))
+    thick = p.brow_thick * (0.25 + 0.75 * np.sqrt(1 - c)) * (0.3 + 0.7 * fade(c, -0.05, 0.18))
     brow = both(np.abs(head.y - middle) - thick, -s * 0.43, (s - 1) * 0.43)
     paint(canvas, 0.88 * cover(brow), p.hair * 0.72)
 
@@ -145,7 +145,7 @@ def _hair(canvas: Floats, rig: Rig) -> None:
     u, v = head.u, head.v
     x = u - 0.5 * np.sin(s.yaw) * head.depth
     cap = ellipse(u, v + 0.04, p.width + 0.10, 1.16)
-    line = p.hairline + 0.30 * p.fringe + 0.85 * (x - 0.5 * p.hair_part) ** 2 * (1 - 0.7 * p.fringe)
+    line = p.hairline + 0.22 * p.fringe + 0.85 * (x - 0.5 * p.hair_part) ** 2 * (1 - 0.7 * p.fringe)
     sides = both(0.80 - 0.14 * p.long_hair - head.outline, v + 0.10 - 1.1 * p.long_hair)
     top = both(cap, np.minimum(v - line, sides))
     strands = np.sin(34 * np.arctan2(x - 0.4 * p.hair_part, 1.5 + v)) * 0.07

@@ -32,7 +32,7 @@ TRAITS: dict[str, tuple[float, float]] = {
     "lip_upper": (0.046, 0.011),
     "lip_lower": (0.066, 0.013),
     "age": (0.35, 0.25),
-    "hairline": (-0.72, 0.06),
+    "hairline": (-0.75, 0.05),
     "hair_part": (0.0, 0.28),
 }
 

@@ -149,7 +149,7 @@ def _mouth(p: SimpleNamespace, au: dict[int, Floats], head: Head) -> Mouth:
     arch = round_arch * np.sqrt(round_arch)
     middle = p.mouth_y + 0.02 * au[12] - 0.035 * au[17] - 0.03 * au[10] - 0.02 * au[9]
     bend = p.mouth_rest - 0.155 * au[12] + 0.145 * au[15] + 0.03 * au[20] + 0.03 * au[10]
-    line = middle + bend * (np.abs(t) * np.sqrt(np.abs(t)).clip(max=1.1) - 0.3)
+    line = middle + bend * (np.minimum(t * t, 1.3) - 0.3)
     gape = 0.06 * au[25] + 0.05 * au[25] * au[12] + 0.16 * au[26] + 0.30 * au[27]
     lift = 0.2 * gape + 0.05 * au[10] + 0.02 * au[9]
     top = line - lift * arch
