@@ -7,6 +7,7 @@ turned as its EXIF orientation says, scaled so that its short side fits, and cut
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from PIL import Image, ImageOps
 from datasets.errors import DatasetError
 from datasets.faceset import FORMAT, cannot_write, write_faceset
 
+DECODING = 1  # Raised whenever the same files give other pixels.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
@@ -47,17 +49,16 @@ def prepare(
     relative = [file.relative_to(folder).as_posix() for file in files]
     stats = [file.stat() for file in files]
     known = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(relative, stats, strict=True)]
-    key = hashlib.sha256(json.dumps([FORMAT, image_size, channels, subject_pattern, known]).encode()).hexdigest()
-    path = cache / f"folder-{key[:24]}.arrow"
+    options = [FORMAT, DECODING, str(folder.resolve()), image_size, channels, subject_pattern, known]
+    path = cache / f"folder-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:24]}.arrow"
     if path.is_file():
         return path
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # Pixels gather in a nameless file, not in memory: they may not fit there, and an error leaves nothing behind.
         with tempfile.TemporaryFile(dir=cache) as scratch:
-            shape = (len(files), image_size, image_size, channels)
-            images: npt.NDArray[np.uint8] = np.memmap(scratch, np.uint8, "w+", shape=shape)
-            _decode_all(files, images)
+            _decode_all(files, image_size, channels, scratch.fileno())
+            images = np.memmap(scratch, np.uint8, "r", shape=(len(files), image_size, image_size, channels))
             labels = [classes.index(file.parent.name) for file in files]
             return write_faceset(
                 path,
@@ -157,11 +158,14 @@ def _subjects(root: Path, files: list[Path], pattern: str) -> list[str]:
     return subjects
 
 
-def _decode_all(files: list[Path], images: npt.NDArray[np.uint8]) -> None:
-    """Fill images (N, S, S, C) from the files; Pillow lets go of the interpreter while it decodes, so threads help."""
+def _decode_all(files: list[Path], size: int, channels: int, scratch: int) -> None:
+    """Write uint8 (N, size, size, channels) to an open file, in threads, as Pillow decodes outside Python's lock."""
 
     def fill(index: int) -> None:
-        images[index] = _decode(files[index], images.shape[1], images.shape[3])
+        pixels = _decode(files[index], size, channels)
+        # Not through a writable mapping, which would answer a full disk by killing the process.
+        if os.pwrite(scratch, pixels.data, index * pixels.nbytes) < pixels.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(fill, range(len(files))):
@@ -186,7 +190,7 @@ def _decode(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
         raise DatasetError(
             f"expected a whole image in {file}, found one that cannot be decoded ({error}); replace or remove it."
         ) from error
-    return np.asarray(image, np.uint8).reshape(size, size, channels)
+    return np.ascontiguousarray(image, np.uint8).reshape(size, size, channels)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -218,6 +218,26 @@ def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path):
         open_dataset("folder", image_size=16, channels=1, cache=tmp_path)
 
 
+def test_a_full_disk_is_said_and_nothing_is_left(photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.pwrite", lambda *_: 0)
+    with pytest.raises(DatasetError, match="No space left on device"):
+        opened(photographs, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_twin_files_in_another_folder_are_not_mistaken_for_these(photographs, tmp_path):
+    other = tmp_path / "other"
+    for root, value in ((photographs, 10), (other, 200)):
+        for name in ("happy/P0_x.bmp", "sad/P0_x.bmp"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            save_as(root, name, np.full((20, 20), value, np.uint8))
+            os.utime(root / name, (0, 0))
+    for file in photographs.glob("*/*.png"):
+        file.unlink()
+    assert opened(photographs, tmp_path / "cache").images.max() == 10
+    assert opened(other, tmp_path / "cache").images.min() == 200
+
+
 def fingerprint(arguments):
     return opened(*arguments).fingerprint
 
