@@ -10,16 +10,19 @@ without a positive or a negative do not count; a batch without any valid anchor 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mdml.errors import MethodError
 
 Form = Literal["conventional", "dual"]
 FORMS: tuple[Form, ...] = ("conventional", "dual")
+# Embeddings shorter than this are not brought to length 1 but divided by it (1e-10 on the square, as in the paper's code).
+GUARD = 1e-5
 
 
 class BatchHard(NamedTuple):
@@ -32,15 +35,8 @@ class BatchHard(NamedTuple):
 
 
 def normalize_slices(slices: Tensor) -> Tensor:
-    """L2-normalise over the last axis, guarded at |f|^2 = 1e-10: (..., D) -> (..., D)."""
-    return slices / slices.square().sum(-1, keepdim=True).clamp_min(1e-10).sqrt()
-
-
-def _distance(u: Tensor, v: Tensor) -> Tensor:
-    """Euclidean distance over the last axis, with gradient 0 (not NaN) where u and v coincide."""
-    square = (u - v).square().sum(-1)
-    coincide = square == 0
-    return (square + 1e-16 * coincide).sqrt() * ~coincide
+    """L2-normalise over the last axis, guarded at |f| = 1e-5: (..., D) -> (..., D)."""
+    return F.normalize(slices, dim=-1, eps=GUARD)
 
 
 @torch.no_grad()
@@ -63,8 +59,50 @@ def mine_batch_hard(slices: Tensor, labels: Tensor, normalized: bool = True) -> 
     return p, n, positive.any(1) & ~same.all(1)
 
 
+class _MinedDistances(torch.autograd.Function):
+    """Distances of given triplets, with a backward of one matrix product a slice.
+
+    The gradient of sum_ij w_ij |e_i - e_j| with respect to the embeddings is the Laplacian of the graph with edge weights w_ij / d_ij,
+    times the embeddings. Kept from forward to backward: the embeddings, their norms, and the triplets; nothing else of size N x B x D.
+    `embeddings` are the slices divided by their `norms` (N, B, 1), or the slices themselves where norms is None.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, slices: Tensor, embeddings: Tensor, norms: Tensor | None, p: Tensor, n: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows = embeddings.reshape(-1, embeddings.shape[-1])
+        first = torch.arange(0, len(rows), slices.shape[1], device=slices.device)[:, None]
+        to_p = rows[(p + first).view(-1)].view_as(embeddings).sub_(embeddings)
+        to_n = rows[(n + first).view(-1)].view_as(embeddings).sub_(embeddings)
+        ap, an = torch.linalg.vector_norm(to_p, dim=-1), torch.linalg.vector_norm(to_n, dim=-1)
+        pn = torch.linalg.vector_norm(to_n.sub_(to_p), dim=-1)
+        ctx.save_for_backward(embeddings, p, n, norms, ap, an, pn)
+        return ap, an, pn
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        embeddings, p, n, norms, *distances = ctx.saved_tensors
+        # Coinciding embeddings pull in no direction: weight 0 instead of 0 / 0.
+        ap, an, pn = (
+            (gradient / distance).masked_fill_(distance == 0, 0) for gradient, distance in zip(gradients, distances, strict=True)
+        )
+        count, batch, _ = embeddings.shape
+        edges = embeddings.new_zeros(count, batch, batch)
+        edges.scatter_add_(2, p[:, :, None], ap[:, :, None]).scatter_add_(2, n[:, :, None], an[:, :, None])
+        edges.view(count, -1).scatter_add_(1, p * batch + n, pn)
+        laplacian = (edges + edges.mT).neg_()
+        laplacian.diagonal(dim1=1, dim2=2).sub_(laplacian.sum(2))
+        gradient = laplacian @ embeddings
+        if norms is not None:
+            along = torch.linalg.vecdot(gradient, embeddings).unsqueeze(-1)
+            gradient.addcmul_(embeddings, along.masked_fill_(norms <= GUARD, 0), value=-1).div_(norms)
+        return gradient, None, None, None, None
+
+
 def batch_hard_distances(slices: Tensor, labels: Tensor, normalize: bool = True) -> BatchHard:
-    """Mine without gradient, then recompute the mined distances with it, so that backward never meets a B x B matrix.
+    """Mine without gradient, then compute the mined distances with it.
 
     Args:
         slices: (N, B, D) float, one embedding a slice; half precision is raised to float32.
@@ -72,20 +110,15 @@ def batch_hard_distances(slices: Tensor, labels: Tensor, normalize: bool = True)
         normalize: L2-normalise every slice first.
 
     Returns:
-        The three distances of each mined triplet, differentiable, (N, B) each.
+        The three distances of each mined triplet, once differentiable, (N, B) each.
     """
     check_shapes(slices, labels)
     with torch.autocast(slices.device.type, enabled=False):
-        embeddings = slices if slices.dtype == torch.float64 else slices.float()
-        if normalize:
-            embeddings = normalize_slices(embeddings)
+        raised = slices if slices.dtype == torch.float64 else slices.float()
+        norms = torch.linalg.vector_norm(raised.detach(), dim=-1, keepdim=True).clamp_min_(GUARD) if normalize else None
+        embeddings = raised.detach() if norms is None else raised.detach() / norms
         p, n, valid = mine_batch_hard(embeddings, labels, normalize)
-        rows = embeddings.reshape(-1, embeddings.shape[-1])
-        first = torch.arange(0, rows.shape[0], len(labels), device=labels.device)[:, None]
-        positives, negatives = F.embedding(p + first, rows), F.embedding(n + first, rows)
-        return BatchHard(
-            _distance(embeddings, positives), _distance(embeddings, negatives), _distance(positives, negatives), valid
-        )
+        return BatchHard(*_MinedDistances.apply(raised, embeddings, norms, p, n), valid)
 
 
 def triplet_terms(mined: BatchHard, thresholds: Tensor, form: Form) -> Tensor:
