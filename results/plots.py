@@ -22,7 +22,7 @@ from results.tables import StudyRows, comparison_table, study_rows
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999"
 LINES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PINK, ":"))
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#E5E5E5", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.edgecolor": "#666666",
     "xtick.color": "#444444", "ytick.color": "#444444", "axes.titlelocation": "left", "legend.frameon": False,
@@ -67,9 +67,10 @@ def comparison_plot(store: Store, study: str, path: Path) -> Path:
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.0 + 0.32 * len(arms)), layout="constrained")
         axes = figure.subplots()
-        baseline = next((arm["mean"] for arm in arms if arm["difference"] is None), None)
-        if baseline is not None:
-            axes.axvline(baseline, color=GREY, linewidth=1, linestyle="--", zorder=1)
+        baseline = store.read("studies", ["baseline"], study)["baseline"][0].as_py() or arms[0]["arm"]
+        for arm in arms:
+            if arm["arm"] == baseline and arm["mean"] is not None:
+                axes.axvline(arm["mean"], color=GREY, linewidth=1, linestyle="--", zorder=1)
         for place, arm in enumerate(arms):
             if arm["low"] is not None:
                 axes.plot([arm["low"], arm["high"]], [place, place], color=BLUE, linewidth=2, solid_capstyle="round")
@@ -81,7 +82,7 @@ def comparison_plot(store: Store, study: str, path: Path) -> Path:
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"{arms[0]['metric'].replace('_', ' ')}, mean and 95 % interval")
+        axes.set_xlabel(f"{arms[0]['metric'].replace('_', ' ')}, mean and 95 % interval; dashed: {baseline}")
         axes.set_title(study + (" (hollow: epoch picked on the test fold)" if _paper(arms) else ""))
         return _save(figure, path)
 
@@ -102,9 +103,9 @@ def _arm_curves(rows: StudyRows, curves: dict[str, Curve], words: str) -> Figure
         axes.legend(loc="best")
         panels = [axes]
     else:
-        columns = min(4, math.ceil(math.sqrt(len(bands))))
+        columns = min((4, 5, 3), key=lambda number: -len(bands) % number)
         lines = math.ceil(len(bands) / columns)
-        figure = Figure(figsize=(2.5 * columns, 0.6 + 2.0 * lines), layout="constrained")
+        figure = Figure(figsize=(2.4 * columns, 0.6 + 2.0 * lines), layout="constrained")
         grid = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
         panels, empty = grid[: len(bands)], grid[len(bands) :]
         for axes, arm in zip(panels, bands, strict=True):
@@ -125,7 +126,7 @@ def _arm_curves(rows: StudyRows, curves: dict[str, Curve], words: str) -> Figure
 
 
 def _search_curves(rows: StudyRows, curves: dict[str, Curve], words: str) -> Figure:
-    """Left: each trial by epoch, the best in colour. Right: the value of each trial in its order, and the best so far."""
+    """Left: each trial by epoch, the best in colour. Right: the value of each trial in order, and the best so far."""
     values = []
     for member in rows.members:
         trial = rows.trials.get(member["trial_key"])
@@ -135,7 +136,7 @@ def _search_curves(rows: StudyRows, curves: dict[str, Curve], words: str) -> Fig
     best = pick(values, key=lambda value: value[1])[2] if values else None
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for key, curve in curves.items():
+    for curve in curves.values():
         left.plot(*zip(*curve, strict=True), color="#B5B5B5", linewidth=0.8, marker="." if len(curve) == 1 else None)
     if best in curves:
         left.plot(*zip(*curves[best], strict=True), color=ORANGE, linewidth=2, label=f"best: {best[:12]}")

@@ -7,6 +7,7 @@ The module is one long list on purpose: the declaration is the documentation.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import pyarrow as pa
@@ -106,7 +107,7 @@ TRIALS = TableSpec(
         Column("host", TEXT, "", "name of the machine"),
         Column("threads", INT, "", "CPU threads of the worker"),
         Column("config", TEXT, "JSON", "canonical JSON of the TrialSpec"),
-        Column("numerics", INT, "", "numerics version that the method declared"),
+        Column("numerics", TEXT, "", "versions of the numbers of the training loop and of the method: LOOP.METHOD"),
         Column("data_fingerprint", TEXT, "sha256", "content of the data set"),
         Column("source_hash", TEXT, "sha256", "source files of the method"),
         Column("git_commit", TEXT, "", "commit of the checkout"),
@@ -152,7 +153,9 @@ SLICES = TableSpec(
         Column("positive_distance", REAL, "distance", "mean d(a,p) of the mined triplets"),
         Column("negative_distance", REAL, "distance", "mean d(a,n) of the mined triplets"),
         Column("cross_distance", REAL, "distance", "mean d(p,n) of the mined triplets"),
-        Column("spread", REAL, "distance", "mean distance of two images of a batch; 0 is a collapsed embedding"),
+        Column(
+            "spread", REAL, "distance", "root mean square distance of two images of a batch; 0 is a collapsed embedding"
+        ),
         Column("inter_distance", REAL, "distance", "mean distance of two images of different classes"),
         Column("intra_distance", REAL, "distance", "mean distance of two images of one class"),
         Column(
@@ -212,8 +215,8 @@ STUDIES = TableSpec(
     False,
     (
         Column("study", TEXT, "", "name of the study"),
-        Column("kind", TEXT, "", "search or ablation"),
-        Column("ablation", TEXT, "", "name of the ablation, null for a search"),
+        Column("kind", TEXT, "", "search, ablation, or method (one arm)"),
+        Column("ablation", TEXT, "", "name of the ablation, null for other kinds"),
         Column("baseline", TEXT, "", "arm that the others are compared with"),
         Column("metric", TEXT, "", "column of trials that the study is about"),
         Column("config", TEXT, "JSON", "resolved configuration"),
@@ -256,8 +259,11 @@ def table_of(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         raise KeyError(f"The table {name} has no column {', '.join(unknown)}")
     arrays = []
     for field in schema:
+        values = [row.get(field.name) for row in rows]
         try:
-            arrays.append(pa.array([row.get(field.name) for row in rows], type=field.type))
+            if pa.types.is_integer(field.type) and not all(v is None or isinstance(v, Integral) for v in values):
+                raise pa.ArrowTypeError(f"found {values}")  # Arrow would cut 1.5 to 1
+            arrays.append(pa.array(values, type=field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise TypeError(f"Column {name}.{field.name} holds {field.type}: {error}") from error
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -18,7 +18,7 @@ def mean_interval(
     """Mean and corrected resampled confidence interval of J replicates.
 
     Example: 1, 2, 3 with a ratio of 1/4 have s^2 = 1 and t(0.975; 2) = 4.302653, so the half width is
-    4.302653 * sqrt((1/3 + 1/4) * 1) = 3.286198 and the interval 2 -+ 3.286198.
+    4.302653 * sqrt((1/3 + 1/4) * 1) = 3.286205 and the interval 2 -+ 3.286205.
 
     Args:
         values: one number per replicate, at least one.
@@ -40,7 +40,7 @@ def paired_test(a: Sequence[float], b: Sequence[float], test_train_ratio: float)
     """Mean of a - b over paired replicates, and the two-sided p value of the corrected resampled t test.
 
     Example: differences 1, 2, 3 with a ratio of 1/4 give t = 2 / sqrt(7/12) = 2.618615 on 2 degrees of freedom, for
-    which p = 1 - t / sqrt(2 + t^2) = 0.120126 exactly.
+    which p = 1 - t / sqrt(2 + t^2) = 0.120117 exactly.
 
     Args:
         a: one number per replicate, at least one.

@@ -195,8 +195,8 @@ def _caption(rows: StudyRows, ratio: float | None, baseline: str, found: list[Ro
     if ratio is not None:
         parts.append(
             f"Mean {words} over the n trials done; intervals are 95 % corrected resampled t intervals (Nadeau and "
-            f"Bengio 2003, test/train = {ratio:.3f}). Differences to {baseline} are paired by fold and seed, p is that of "
-            "the corrected paired t test, and p (Holm) allows for the number of arms tested."
+            f"Bengio 2003, test/train = {ratio:.3f}). Differences to {baseline} are paired by fold and seed, p is "
+            "that of the corrected paired t test, and p (Holm) allows for the number of arms tested."
         )
         if len(folds) == 1:
             parts.append("With a single fold the spread seen is that of seeds, not of people.")

@@ -46,7 +46,7 @@ def fake_trial(
         "test_accuracy": accuracy if done else None,
         "seconds": ended,
         "config": json.dumps({"arm": arm, "fold": fold}),
-        "numerics": 1,
+        "numerics": "1.1",
         "git_dirty": False,
         "started_at": START,
         "ended_at": START + datetime.timedelta(seconds=ended),

@@ -1,0 +1,188 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from results import Store, StoreError
+from results.query import main, query
+from results.schema import TABLES
+from tests.results.fakes import fake_ablation, fake_search, fake_trial
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "tables")
+    fake_ablation(store, folds=2, seeds=1)
+    fake_search(store, trials=5)
+    return store
+
+
+@pytest.fixture
+def ask(store, capsys):
+    def ask(*arguments):
+        status = main([f"storage.root={store.root}", *arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return ask
+
+
+def test_run_as_a_file_from_anywhere(store, tmp_path):
+    command = [sys.executable, "-W", "error", str(ROOT / "results" / "query.py"), f"storage.root={store.root}"]
+    done = subprocess.run(
+        [*command, "SELECT count(*) AS n FROM trials", "--format", "csv"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "n\n9\n", "")
+    wrong = subprocess.run([*command, "SELECT x FROM trials"], cwd=tmp_path, capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+    assert "Traceback" not in wrong.stderr
+
+
+def test_every_table_can_be_asked(store):
+    for name in TABLES:
+        assert query(store, f"SELECT * FROM {name}").columns == tuple(TABLES[name].schema.names)
+    assert query(store, "SELECT max(index) FROM members WHERE study = 'demo'").rows == [(3,)]
+    assert query(store, "SELECT DISTINCT slice FROM slices ORDER BY ALL").rows == [(0,), (1,)]
+    assert len(query(store, "DESCRIBE trials").rows) == len(TABLES["trials"].columns)
+    assert query(store, "SELECT 1 AS a, 2 AS a").columns[0] == "a"
+
+
+def test_lists_and_times_in_each_format(ask):
+    sql = "SELECT trial_key, thresholds, ended_at, test_accuracy, git_dirty FROM trials WHERE study = 'hunt' ORDER BY 1"
+    status, out, _ = ask(sql, "--format", "json")
+    rows = json.loads(out)
+    assert status == 0
+    assert rows[0]["thresholds"] == [0.15, 0.45]
+    assert rows[0]["ended_at"] == "2026-01-02T03:05:05Z"
+    assert isinstance(rows[0]["test_accuracy"], float)
+    assert rows[3]["test_accuracy"] is None
+    found = list(csv.DictReader(io.StringIO(ask(sql, "--format", "csv")[1])))
+    assert found[0]["thresholds"] == "[0.15, 0.45]"
+    assert found[0]["ended_at"] == "2026-01-02T03:05:05Z"
+    assert float(found[0]["test_accuracy"]) == rows[0]["test_accuracy"]
+    assert (found[3]["test_accuracy"], found[0]["git_dirty"]) == ("", "false")
+    assert "| [0.15, 0.45] | 2026-01-02 03:05:05Z |" in ask(sql, "--format", "md")[1]
+    assert r"{[0.15, 0.45]} & 2026-01-02 03:05:05Z &" in ask(sql, "--format", "latex")[1]
+    assert "[0.15, 0.45]" in ask(sql)[1]
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "md", "latex", "table"])
+def test_nothing_is_cut(store, ask, format):  # noqa: A002
+    long = "x" * 500
+    store.commit("long", fake_trial("long", config=long))
+    _, out, _ = ask("SELECT * FROM trials WHERE trial_key = 'long'", "--format", format)
+    assert long in out
+    assert all(name.replace("_", r"\_") in out or name in out for name in TABLES["trials"].schema.names)
+
+
+def test_numbers_that_json_has_no_word_for(ask):
+    assert json.loads(ask("SELECT 'nan'::DOUBLE AS a, 'inf'::FLOAT AS b, 12::HUGEINT AS c", "--format", "json")[1]) == [
+        {"a": None, "b": None, "c": 12}
+    ]
+
+
+def test_times_are_utc_whatever_the_zone_of_the_machine(ask, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    sql = "SELECT ended_at::VARCHAR AS t FROM trials LIMIT 1"
+    assert ask(sql, "--format", "csv")[1] == "t\n2026-01-02 03:05:05+00\n"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM glob('/*')",
+        "COPY trials TO 'out.csv'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "ATTACH 'other.db'",
+        "CREATE TABLE x AS SELECT 1",
+        "DELETE FROM trials",
+        "SET threads = 1",
+        "RESET enable_external_access",
+        "PRAGMA enable_profiling",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; COPY trials TO 'out.csv'",
+        "EXPLAIN ANALYZE COPY trials TO 'out.csv'",
+        "EXPORT DATABASE 'out'",
+        "SELECT * FROM store",
+        "",
+        "-- nothing",
+    ],
+)
+def test_a_query_reads_only_the_tables_and_writes_nothing(store, sql, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(StoreError):
+        query(store, sql)
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["SELECT acuracy FROM trials"], 'Referenced column "acuracy" not found'),
+        (["SELECT * FROM trails"], "There is no table trails; did you mean trials?"),
+        (["SELEC 1"], "syntax error"),
+        (["SELECT 'a'::INT"], "Could not convert"),
+        (["SELECT 1", "SELECT 2"], "Expected one query"),
+        (["SELECT 1", "--table", "loss_form"], "Expected one query"),
+        (["SELECT 1", "storage.rot=x"], "did you mean storage.root?"),
+        (["SELECT 1", "--formt", "csv"], "There is no option --formt; did you mean --format?"),
+        (["SELECT 1", "--format", "xml"], "invalid choice"),
+        (["SELECT 1", "--format"], "expected one argument"),
+        (["SELECT 1", "--output", "/no/such/folder/file"], "--output /no/such/folder/file"),
+        (["SELECT 1", "storage.root=s3://bucket/x"], "Expected a local folder"),
+        (["SELECT 1", "storage.root=/no/such/folder"], "There are no results in /no/such/folder"),
+        (["--table", "los_form"], "there is loss_form."),
+        (["--table", "loss_form", "study=hunt"], "There is no study hunt of loss_form; there is demo."),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(ask, arguments, part):
+    status, out, err = ask(*arguments)
+    assert (status, out) == (2, "")
+    assert part in err
+    assert err.endswith((".\n", "?\n", "!\n"))
+    assert err.count("\n") == 1
+
+
+def test_a_damaged_store_is_one_sentence(store, ask):
+    [path, *_] = (store.root / "parts" / "trials").iterdir()
+    path.write_bytes(b"PAR1")
+    status, _, err = ask("SELECT * FROM trials")
+    assert (status, err.count("\n")) == (2, 1)
+    assert str(path) in err
+
+
+def test_without_a_question_the_tables_and_how_to_ask(ask):
+    status, out, _ = ask()
+    assert status == 0
+    assert "trials" in out
+    assert "Studies: demo, hunt" in out
+    assert 'results/query.py "SELECT' in out
+
+
+def test_the_output_goes_to_a_file(ask, tmp_path):
+    status, out, _ = ask("SELECT 1 AS a", "--format", "csv", "--output", str(tmp_path / "a.csv"))
+    assert (status, out, (tmp_path / "a.csv").read_text()) == (0, "", "a\n1\n")
+
+
+def test_table_of_an_ablation_and_of_a_search(ask):
+    assert "| dual |" in ask("--table", "loss_form", "--format", "md")[1].replace(" | 2/2", " |")
+    assert json.loads(ask("--table", "hunt", "--format", "json")[1])[0]["rank"] == 1
+    assert ask("--table", "demo", "--format", "csv") == ask("--table", "loss_form", "study=demo", "--format", "csv")
+
+
+def test_asking_writes_nothing(store, ask):
+    before = sorted(store.root.rglob("*"))
+    ask("SELECT * FROM trials JOIN epochs USING (trial_key)")
+    ask("--table", "loss_form")
+    assert sorted(store.root.rglob("*")) == before

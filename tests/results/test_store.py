@@ -1,0 +1,439 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from results import Store, StoreError
+from results.files import write_file
+from results.schema import TABLES, TRIAL_TABLES
+from tests.results.crashing import Fuse
+from tests.results.fakes import START, fake_ablation, fake_search, fake_trial
+
+FIXTURES = Path(__file__).parent / "fixtures"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "tables")
+
+
+def content(store):
+    """All rows of all tables, in an order of their own."""
+    return {table: sorted(map(repr, store.read(table).to_pylist())) for table in TABLES}
+
+
+def files(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_what_is_committed_is_read(store):
+    rows = fake_trial("k1")
+    assert store.commit("k1", rows)
+    assert store.committed_keys() == {"k1"}
+    assert store.statuses() == {"k1": "done"}
+    for table, expected in rows.items():
+        found = store.read(table).to_pylist()
+        assert [{name: row[name] for name in expected[0]} for row in found] == expected, table
+
+
+def test_an_empty_store_has_empty_tables_and_makes_no_folder(store):
+    assert store.is_empty()
+    assert store.committed_keys() == set()
+    for table, spec in TABLES.items():
+        assert store.read(table).schema == spec.schema
+    store.compact()
+    assert not store.root.exists()
+
+
+def test_the_rows_survive_compaction_and_the_parts_go(store):
+    fake_ablation(store)
+    fake_search(store)
+    before = content(store)
+    store.compact()
+    assert content(store) == before
+    assert content(Store(store.root)) == before
+    assert not list(store.root.rglob("parts/*/*"))
+    compacted = files(store.root)
+    store.compact()
+    assert files(store.root) == compacted
+
+
+def test_columns_come_in_the_order_asked_for(store):
+    store.commit("k", fake_trial("k"))
+    assert store.read("trials", ["seconds", "arm"]).column_names == ["seconds", "arm"]
+    store.compact()
+    assert store.read("epochs", ["epoch"]).to_pylist() == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
+    with pytest.raises(KeyError):
+        store.read("trials", ["acuracy"])
+    with pytest.raises(KeyError):
+        store.read("trails")
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_study_reads_the_trials_of_its_members_whoever_made_them(store, compacted):
+    fake_ablation(store, "first", folds=2, seeds=1)
+    store.write("members", "second", [{"study": "second", "arm": "again", "index": 0, "trial_key": "first-1-0-0"}])
+    store.write("audits", "first-1-0-0", [{"trial_key": "first-1-0-0", "opened_at": START}])
+    store.write("audits", "first-0-0-0", [{"trial_key": "first-0-0-0", "opened_at": START}])
+    if compacted:
+        store.compact()
+    for table in (*TRIAL_TABLES, "audits"):
+        assert set(store.read(table, ["trial_key"], "second")["trial_key"].to_pylist()) == {"first-1-0-0"}
+    assert store.read("members", study="second").num_rows == 1
+    assert store.read("trials", study="first").num_rows == 4
+    assert store.read("studies", study="second").num_rows == 0
+
+
+def test_committing_again_changes_no_byte(store):
+    store.commit("k", fake_trial("k"))
+    before = files(store.root)
+    assert not store.commit("k", fake_trial("k"))
+    assert not store.commit("k", fake_trial("k", accuracy=0.1))
+    assert files(store.root) == before
+    elsewhere = Store(store.root.parent / "elsewhere")
+    elsewhere.commit("k", fake_trial("k"))
+    assert files(elsewhere.root) == before
+
+
+ATTEMPTS = {
+    "failed early": {"status": "failed", "ended": 10.0, "epochs": 1},
+    "failed late": {"status": "failed", "ended": 20.0, "epochs": 2},
+    "stopped": {"status": "stopped", "epochs": 2},
+    "stopped again": {"status": "stopped", "epochs": 1},
+    "done": {"accuracy": 0.9},
+    "done again": {"accuracy": 0.1},
+}
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize(
+    ("first", "second", "stands"),
+    [
+        ("failed early", "failed late", "failed late"),
+        ("failed late", "failed early", "failed late"),
+        ("failed late", "stopped", "stopped"),
+        ("stopped", "failed late", "stopped"),
+        ("stopped", "stopped again", "stopped"),
+        ("stopped", "done", "done"),
+        ("done", "stopped", "done"),
+        ("done", "failed late", "done"),
+        ("failed late", "done", "done"),
+        ("done", "done again", "done"),
+    ],
+)
+def test_which_of_two_attempts_stands_with_all_its_rows(store, tmp_path, first, second, stands, compacted):
+    store.commit("k", fake_trial("k", **ATTEMPTS[first]))
+    if compacted:
+        store.compact()
+    assert store.commit("k", fake_trial("k", **ATTEMPTS[second])) == (second == stands)
+    expected = Store(tmp_path / "expected")
+    expected.commit("k", fake_trial("k", **ATTEMPTS[stands]))
+    assert content(store) == content(expected)
+    store.compact()
+    assert content(store) == content(expected)
+
+
+def test_a_part_written_by_name_is_replaced_by_its_name(store):
+    for index in range(3):
+        store.write("members", "s", [{"study": "s", "index": i, "trial_key": "k"} for i in range(index + 1)])
+        store.write("members", f"other{index}", [{"study": "t", "index": index, "trial_key": "k"}])
+        assert store.read("members", study="s").num_rows == index + 1
+        store.compact()
+        assert store.read("members", study="s").num_rows == index + 1
+    assert store.read("members", study="t").num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ({"epochs": [{"trial_key": "k", "epoch": 1}]}, "exactly one row"),
+        ({"trials": [{"trial_key": "other", "status": "done"}]}, "must bear it"),
+        ({"trials": [{"trial_key": "k", "status": "finished"}]}, "one of failed, stopped, done"),
+        ({"trials": [{"trial_key": "k", "status": "done"}], "members": [{"study": "s"}]}, "by name"),
+    ],
+)
+def test_a_caller_that_is_wrong_is_told_and_nothing_is_written(store, rows, error):
+    with pytest.raises((ValueError, KeyError), match=error):
+        store.commit("k", rows)
+    assert not store.root.exists()
+
+
+def test_names_that_are_no_file_names_are_refused(store):
+    for name in ("../k", "", ".hidden", "a/b", "k\n", "x" * 201):
+        with pytest.raises(StoreError, match="Expected a name"):
+            store.write("members", name, [{"study": "s"}])
+    with pytest.raises(ValueError, match="stands for itself"):
+        store.write("trials", "k", [{"trial_key": "k"}])
+    with pytest.raises(ValueError, match="stands for itself"):
+        store.write("members", "s", [])
+
+
+def test_another_scheme_is_refused_in_one_sentence():
+    with pytest.raises(StoreError, match=r"^Expected a local folder .* s3://bucket/tables: .*\.$"):
+        Store("s3://bucket/tables")
+
+
+def test_check_writable_leaves_nothing(tmp_path):
+    Store(tmp_path / "a" / "b").check_writable()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "c").mkdir()
+    Store(tmp_path / "c").check_writable()
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["file", "file/below/it", "/proc/tables", "loop/x"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, where):
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "loop").symlink_to("loop")
+    store = Store(tmp_path / where)
+    for attempt in (store.check_writable, lambda: store.commit("k", fake_trial("k"))):
+        with pytest.raises(StoreError, match=r"^Expected a folder that results can be written to.*\.$"):
+            attempt()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_a_failed_write_is_one_sentence_and_leaves_no_temporary_file(store, monkeypatch):
+    store.commit("a", fake_trial("a"))
+    before = files(store.root)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"No space left on device; set storage\.root"):
+        store.commit("b", fake_trial("b"))
+    monkeypatch.undo()
+    assert files(store.root) == before
+    assert store.commit("b", fake_trial("b"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", None])
+def test_a_damaged_part_is_named(store, damage):
+    store.commit("k", fake_trial("k"))
+    path = store.root / "parts" / "trials" / "k.parquet"
+    path.write_bytes(path.read_bytes()[:-20] if damage is None else damage)
+    for attempt in (lambda: Store(store.root).read("trials"), lambda: Store(store.root).compact()):
+        with pytest.raises(StoreError, match=r"parts/trials/k\.parquet, which is damaged"):
+            attempt()
+    assert path.exists()
+
+
+def test_a_damaged_compact_file_and_manifest_are_named(store):
+    store.commit("k", fake_trial("k"))
+    store.compact()
+    [path] = store.root.glob("compact/epochs-*")
+    path.write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="epochs-"):
+        store.read("epochs")
+    path.unlink()
+    with pytest.raises(StoreError, match="lack a file"):
+        store.read("epochs")
+    (store.root / "MANIFEST.json").write_text("{")
+    with pytest.raises(StoreError, match=r"MANIFEST\.json"):
+        store.read("trials")
+    (store.root / "MANIFEST.json").write_text('{"layout": 99}')
+    with pytest.raises(StoreError, match="later version"):
+        store.read("trials")
+
+
+def test_temporary_files_and_half_commits_are_not_seen_and_are_swept(store):
+    store.commit("k", fake_trial("k"))
+    before = content(store)
+    parts = store.root / "parts"
+    (parts / "trials" / ".x.parquet.123.tmp").write_bytes(b"half")
+    shutil.copy(parts / "epochs" / "k.parquet", parts / "epochs" / "half.parquet")
+    (store.root / "compact").mkdir()
+    (store.root / "compact" / ".trials.9.tmp").write_bytes(b"half")
+    assert content(store) == before
+    store.compact()
+    assert content(store) == before
+    assert not [path for path in store.root.rglob("*") if path.name.endswith(".tmp") or "half" in path.name]
+
+
+def test_files_of_earlier_versions_have_nulls_for_what_came_later(store):
+    rows = pa.table({"trial_key": ["old"], "status": ["done"], "ended_at": pa.array([0], pa.timestamp("us", "UTC"))})
+    path = store.root / "parts" / "trials" / "old.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(rows.drop_columns("ended_at"), path)
+    store.commit("new", fake_trial("new"))
+    for _ in range(2):
+        found = {row["trial_key"]: row["arm"] for row in store.read("trials").to_pylist()}
+        assert found == {"old": None, "new": "dual"}
+        store.compact()
+
+
+def test_files_of_later_versions_are_read_but_never_rewritten(store):
+    store.commit("k", fake_trial("k"))
+    path = store.root / "parts" / "trials" / "k.parquet"
+    pq.write_table(pq.read_table(path).append_column("invented_later", pa.array([1])), path)
+    assert store.read("trials")["arm"].to_pylist() == ["dual"]
+    with pytest.raises(StoreError, match="invented_later"):
+        store.compact()
+    assert "invented_later" in pq.read_table(path).column_names
+
+
+def test_the_store_that_version_1_wrote_is_read():
+    root = FIXTURES / "v1"
+    before = sorted(root.rglob("*"))
+    store = Store(root)
+    expected = json.loads((FIXTURES / "v1.json").read_text())
+    assert store.statuses() == {"kept-000": "done", "kept-001": "stopped", "kept-002": "done", "kept-003": "failed"}
+    for table, rows in expected.items():
+        found = sorted(store.read(table).to_pylist(), key=repr)
+        seen = [json.loads(json.dumps({name: row[name] for name in rows[0]}, default=str)) for row in found]
+        assert sorted(seen, key=repr) == sorted(rows, key=repr), table
+    assert sorted(root.rglob("*")) == before
+
+
+def test_generations_stay_few(store):
+    for index in range(40):
+        store.commit(f"k{index}", fake_trial(f"k{index}", epochs=1))
+        store.compact()
+    generations = json.loads((store.root / "MANIFEST.json").read_text())["generations"]
+    assert len(generations) <= 6
+    assert sum(generation["parts"] for generation in generations) == 40
+    named = {file for generation in generations for file in generation["files"].values()}
+    assert {path.name for path in (store.root / "compact").iterdir()} == named
+    assert store.committed_keys() == {f"k{index}" for index in range(40)}
+
+
+def test_a_compaction_survives_a_crash_at_every_step(tmp_path, monkeypatch):
+    fuse = Fuse(monkeypatch)
+    origin = Store(tmp_path / "origin")
+    fake_ablation(origin, folds=1, seeds=1)
+    origin.compact()
+    fake_search(origin, trials=4)
+    origin.commit("hunt-003", fake_trial("hunt-003"))
+    expected = content(origin)
+    for step in range(1000):
+        store = Store(tmp_path / f"crash{step}")
+        shutil.copytree(origin.root, store.root)
+        ended = fuse.run(step, store.compact)
+        assert content(store) == expected, step
+        assert content(Store(store.root)) == expected, step
+        Store(store.root).compact()
+        assert content(store) == expected, step
+        assert not [path for path in store.root.rglob("*") if path.name.endswith(".tmp") or path.parent.name in TABLES]
+        shutil.rmtree(store.root)
+        if ended:
+            break
+    assert step > 50
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_commit_survives_a_crash_at_every_step(tmp_path, monkeypatch, compacted):
+    fuse = Fuse(monkeypatch)
+    origin = Store(tmp_path / "origin")
+    origin.commit("other", fake_trial("other"))
+    origin.commit("k", fake_trial("k", status="failed", epochs=2))
+    if compacted:
+        origin.compact()
+    before = content(origin)
+    alone = Store(tmp_path / "alone")
+    alone.commit("other", fake_trial("other"))
+    without = content(alone)
+    alone.commit("k", fake_trial("k"))
+    after = content(alone)
+    for step in range(1000):
+        store = Store(tmp_path / f"crash{step}")
+        shutil.copytree(origin.root, store.root)
+        ended = fuse.run(step, lambda store=store: store.commit("k", fake_trial("k")))
+        # A failed row that is not compacted is given up before its successor is there, so that rows never mix.
+        allowed = [after] if ended else [before, after] if compacted else [before, without, after]
+        assert content(Store(store.root)) in allowed, step
+        if step % 2:
+            Store(store.root).compact()
+            assert content(Store(store.root)) in allowed, step
+        Store(store.root).commit("k", fake_trial("k"))
+        assert content(Store(store.root)) == after, step
+        shutil.rmtree(store.root)
+        if ended:
+            break
+    assert step > 10
+
+
+WORKER = """
+import sys
+from results import Store
+from tests.results.fakes import fake_trial
+store = Store(sys.argv[1])
+for index in range(12):
+    key = f"k{index:02}"
+    store.commit(key, fake_trial(key, accuracy=float(sys.argv[2]), epochs=2))
+    store.write("audits", f"{key}-{sys.argv[2]}", [{"trial_key": key}])
+"""
+COMPACTOR = """
+import sys
+from results import Store
+for _ in range(25):
+    Store(sys.argv[1]).compact()
+"""
+
+
+def test_processes_that_commit_the_same_keys_while_others_compact_and_read(tmp_path):
+    store = Store(tmp_path / "tables")
+    store.commit("k00", fake_trial("k00", status="failed", epochs=1))
+    programs = [(WORKER, "0.5"), (WORKER, "0.75"), (COMPACTOR, ""), (COMPACTOR, "")]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(store.root), extra], cwd=ROOT) for code, extra in programs
+    ]
+    seen = set()
+    while any(process.poll() is None for process in running):
+        now = store.committed_keys()
+        assert seen - now <= {"k00"}, "a committed row vanished"
+        seen = now
+        keys = store.read("trials")["trial_key"].to_pylist()
+        assert len(set(keys)) == len(keys)
+        found = store.read("epochs", ["trial_key", "epoch"]).to_pylist()
+        assert len({tuple(row.values()) for row in found}) == len(found)
+        counts = {key: sum(row["trial_key"] == key for row in found) for key in {row["trial_key"] for row in found}}
+        assert set(counts.values()) <= {2} or counts["k00"] == 1
+    assert [process.returncode for process in running] == [0, 0, 0, 0]
+    for _ in range(2):
+        assert store.statuses() == {f"k{index:02}": "done" for index in range(12)}
+        for table, rows in fake_trial("k", epochs=2).items():
+            assert store.read(table).num_rows == 12 * len(rows), table
+        assert store.read("audits").num_rows == 24
+        store.compact()
+
+
+def test_a_commit_during_a_compaction_is_kept(store, monkeypatch):
+    """Commit and replace while the compaction has read the parts and not yet switched to its files."""
+    store.commit("failed", fake_trial("failed", status="failed", epochs=1))
+    store.commit("old", fake_trial("old"))
+    store.write("members", "s", [{"study": "s", "index": 0}])
+    from results import compaction
+
+    write, calls = compaction._write, []
+
+    def busy(layout, table, schema, rows):
+        written = write(layout, table, schema, rows)
+        if not calls:
+            store.commit("new", fake_trial("new"))
+            store.commit("failed", fake_trial("failed", epochs=4))
+            store.write("members", "s", [{"study": "s", "index": 0}, {"study": "s", "index": 1}])
+        calls.append(table)
+        return written
+
+    monkeypatch.setattr(compaction, "_write", busy)
+    store.compact()
+    for _ in range(2):
+        assert store.statuses() == {"failed": "done", "old": "done", "new": "done"}
+        assert store.read("epochs").num_rows == 4 + 3 + 3
+        assert store.read("members").num_rows == 2
+        store.compact()
+
+
+def test_write_file_replaces_whole(tmp_path):
+    path = tmp_path / "a" / "b" / "file"
+    write_file(path, b"one")
+    write_file(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
