@@ -80,8 +80,8 @@ def draw_people(
     per_class: int,
     identity: float,
     seed: int,
-    weakest: float = 0.6,
-    stray: float = 0.25,
+    weakest: float = 0.7,
+    stray: float = 0.15,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """RGB images (N, size, size, 3), labels (N,) and people (N,), N = subjects * 7 * per_class, person by person.
 
