@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from results import Store
-from results.tables import comparison_table, render
+from results.tables import render, study_table
 from study import plan, provenance
 from study.config import Config
 from study.errors import StudyError
@@ -245,7 +245,7 @@ def report(study: Study, console: Console) -> int:
 
     store = study.store
     store.compact()
-    table = comparison_table(store, study.name)
+    table = study_table(store, study.name)
     console.print(render(table, "table"), markup=False, highlight=False)
     folder = Path(store.root) / "reports" / study.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -128,6 +128,7 @@ def run(
     ended: Callable[[int], None],
     trials: list[dict[str, Any]] | StudySearch,
     scheduler: TrialScheduler | None = None,
+    worker: type[Worker] = Worker,
 ) -> None:
     """Run trials until none is left.
 
@@ -140,6 +141,7 @@ def run(
         ended: called with the number of each trial that ended.
         trials: {"spec", "index"} of each trial, in order, or a search that proposes them.
         scheduler: may stop trials early.
+        worker: the class of the warm workers.
     """
     wanted = config["cluster"]
     gpus = wanted["gpus_per_trial"]
@@ -156,7 +158,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="study-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(Worker, context=context), {"cpu": wanted["cpus_per_trial"], "gpu": gpus}
+                tune.with_parameters(worker, context=context), {"cpu": wanted["cpus_per_trial"], "gpu": gpus}
             ),
             param_space=None if search else {"trial": tune.grid_search(trials)},
             tune_config=tune.TuneConfig(

@@ -136,6 +136,7 @@ class StudySearch(OptunaSearch):
         answered: Callable[[str], tuple[str, float | None] | None],
         proposed: Callable[[Member, Parameters, bool], None],
     ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.shared, self.seed = space, shared, seed
         self.waiting, self.answered, self.proposed = list(indices), answered, proposed
         super().__init__(space=space.draw, metric="metric", mode="max", sampler=_sampler(seed, 0))
