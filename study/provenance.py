@@ -24,6 +24,7 @@ def code() -> dict[str, Any]:
     return {"git_commit": commit, "git_dirty": None if status is None else bool(status)}
 
 
+@lru_cache(maxsize=1)
 def versions() -> str:
     """JSON of the versions of Python and of the libraries that numbers depend on."""
     return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES}, sort_keys=True)

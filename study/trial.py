@@ -35,6 +35,7 @@ def use_device(threads: int) -> torch.device:
         torch.backends.cudnn.benchmark = True
         return torch.device("cuda")
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device("cpu")
 
 

@@ -49,4 +49,4 @@ def build_trunk(backbone: str, channels: int, weights: str | None, seed: int) ->
 def _start(backbone: str, channels: int, weights: str | None, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BACKBONES[backbone][0](channels, weights)
+        return BACKBONES[backbone][0](channels, weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
