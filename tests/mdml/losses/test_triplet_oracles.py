@@ -1,7 +1,7 @@
 """The worked examples: four points in the plane whose distances can be checked by hand.
 
-X4: (0,0) (.6,0) | (0,.8) (1,1). Distances 01 .6, 02 .8, 03 1.414214, 12 1, 13 sqrt(1.16) = 1.077033, 23 sqrt(1.04) = 1.019804,
-so that p = [1,0,3,2] and n = [2,2,0,1].
+X4: (0,0) (.6,0) | (0,.8) (1,1). Distances 01 .6, 02 .8, 03 1.414214, 12 1, 13 sqrt(1.16) = 1.077033, 23 sqrt(1.04) =
+1.019804, so that p = [1,0,3,2] and n = [2,2,0,1].
 CIRCLE: 0, 30 | 75, 150 degrees on the unit circle, d = 2 sin(angle / 2).
 """
 
@@ -115,8 +115,8 @@ def test_t2_and_t6_seven_equal_slices_at_one_threshold_are_one_slice(dtype):
 def test_t3_an_incomplete_judgement(dtype):
     """a (0,0), p (1,0), n (1.175,.243670): d(a,p) = 1, d(a,n) = 1.2, d(p,n) = .3, tau .15.
 
-    Anchor a: h1 = 0, h2 = .85, so conventional 0 and dual .425: incomplete. Anchor p: h1 = .85, h2 = 0. n has no positive
-    and does not count; both losses are .425.
+    Anchor a: h1 = 0, h2 = .85, so conventional 0 and dual .425: incomplete. Anchor p: h1 = .85, h2 = 0. n has no
+    positive and does not count; both losses are .425.
     """
     points = torch.tensor([[[0, 0], [1, 0], [1.175, 0.243670]]], dtype=dtype)
     labels, taus = torch.tensor([0, 0, 1]), torch.tensor([0.15], dtype=dtype)
@@ -187,8 +187,8 @@ def test_t10_a_batch_of_one_class_costs_nothing_but_keeps_its_graph(form):
 def test_t11_bounds_between_the_forms(random_batch):
     """300 draws, with lone classes among them. With m = max(h1, h2) and l = (h1 + h2) / 2:
 
-    (i) m / 2 <= l <= m; (ii) the dual loss is at least half the conventional one; (iii) max l <= max h1, hence both are 0
-    together. Neither loss is always the smaller.
+    (i) m / 2 <= l <= m; (ii) the dual loss is at least half the conventional one; (iii) max l <= max h1, hence both
+    are 0 together. Neither loss is always the smaller.
     """
     above = below = zero = 0
     for seed in range(300):
