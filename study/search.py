@@ -47,7 +47,7 @@ class Space:
             method: {name: value for name, value in search["space"].get(method, {}).items() if name not in self.fixed}
             for method in self.methods
         }
-        self._check()
+        self._check(search["space"]["common"])
 
     def draw(self, trial: optuna.trial.BaseTrial) -> tuple[str, Parameters, Parameters]:
         """Draw (method, its options, common fields); every draw is noted in the trial."""
@@ -56,10 +56,10 @@ class Space:
         options = {name: _draw(trial, f"{method}.{name}", value) for name, value in self.open[method].items()}
         return method, self.fixed | options, common
 
-    def _check(self) -> None:
+    def _check(self, common: Config) -> None:
         problems = [f"search.methods names {name!r}, which is no method." for name in self.methods if name not in method_names()]
         problems += [
-            f"search.space.common can hold {', '.join(_COMMON)}, not {name!r}." for name in self.common if name not in _COMMON
+            f"search.space.common can hold {', '.join(_COMMON)}, not {name!r}." for name in common if name not in _COMMON
         ]
         for method in set(self.methods) & set(method_names()):
             fields = method_class(method).__dataclass_fields__

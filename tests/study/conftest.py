@@ -1,0 +1,57 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Project:
+    """The command line, on a data set and a store of the test's own."""
+
+    def __init__(self, folder):
+        self.folder, self.tables = folder, folder / "tables"
+        self.places = [f"dataset.cache={folder / 'cache'}", f"storage.root={self.tables}"]
+        # 4 people, 16 pixels, 2 epochs: a trial takes half a second.
+        self.tiny = ["dataset.subjects=4", "dataset.per_class=1", "image_size=16", "epochs=2", "folds=2", *self.places]
+
+    def start(self, *arguments, **options):
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(ROOT / "study" / "run.py"), *arguments]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder, env=environment, **options
+        )
+
+    def run(self, *arguments, status=0):
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=280)
+        assert process.returncode == status, f"status {process.returncode}\n{out}\n{err}"
+        process.out, process.err = out, err
+        return process
+
+    def read(self, table, *columns):
+        from results import Store
+
+        return Store(self.tables).read(table, list(columns) or None).to_pylist()
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory):
+    """A composed configuration of one-arm studies on a data set that is drawn in a moment."""
+    from study.config import load
+
+    folder = tmp_path_factory.mktemp("study")
+
+    def make(*overrides, kind="method", ablation=None):
+        tiny = ["dataset.subjects=4", "dataset.per_class=1", "image_size=16", "epochs=2", "folds=2"]
+        config = load([*tiny, f"dataset.cache={folder / 'cache'}", f"storage.root={folder / 'tables'}", *overrides], ablation)
+        return config | {"kind": kind, "overrides": list(overrides)}
+
+    return make

@@ -1,0 +1,65 @@
+import shlex
+
+import pytest
+
+from study.config import CONF, load
+from study.errors import StudyError
+
+FILES = sorted(CONF.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
+def test_every_file_begins_with_a_command_that_composes(file):
+    first = file.read_text().splitlines()[0]
+    assert first.startswith("# python study/run.py ")
+    words = [word for word in shlex.split(first.removeprefix("# python study/run.py ")) if "[" not in word or "=" in word]
+    ablation = words[words.index("--ablation") + 1] if "--ablation" in words else None
+    overrides = [word for word in words if "=" in word]
+    config = load(overrides, ablation if ablation != "NAME" else None)
+    group = file.parent.name
+    if group in config and group != "conf":
+        name = config[group] if isinstance(config[group], str) else (config[group] or {}).get("name", file.stem)
+        assert group in ("search", "cluster", "storage") or name == file.stem, "the command does not choose the file"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("epocs=3", ["epocs", "epochs"]),
+        ("dataset.rot=x", ["dataset.rot"]),
+        ("datset=folder", ["datset", "dataset"]),
+        ("dataset=foldr", ["folder", "foldr"]),
+        ("method.slice=3", ["method.slices"]),
+        ("epochs=three", ["epochs", "an integer", "three"]),
+        ("learning_rate=fast", ["learning_rate", "a number"]),
+        ("folds=2.5", ["folds", "an integer"]),
+        ("epochs=null", ["epochs", "an integer"]),
+        ("epochs=true", ["epochs", "an integer"]),
+        ("epochs", ["KEY=VALUE"]),
+        ("+new=3", ["KEY=VALUE"]),
+        ("method.thresholds=[0.3", ["cannot be read"]),
+    ],
+)
+def test_a_bad_override_is_named_with_what_was_expected(override, words):
+    with pytest.raises(StudyError) as caught:
+        load([override])
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_shown_together():
+    with pytest.raises(StudyError) as caught:
+        load(["epocs=3", "folds=many", "batch_size=8"])
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_unknown_ablation_names_the_nearest():
+    with pytest.raises(StudyError, match="Did you mean loss_form"):
+        load([], "loss_from")
+
+
+def test_relative_paths_are_taken_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load(["dataset=folder", "dataset.root=faces", "storage.root=out"])
+    assert config["dataset"]["root"] == str(tmp_path / "faces")
+    assert config["storage"]["root"] == str(tmp_path / "out")

@@ -1,0 +1,74 @@
+import pytest
+
+from datasets import DatasetError
+from mdml import MethodError
+from study import plan
+from study.errors import StudyError
+
+
+def test_complete_replications_come_first(tiny_config):
+    config = tiny_config("seeds=2", kind="ablation", ablation="loss_form")
+    members = plan.members(config, plan.open_faces(config), "s")
+    arms = list(config["ablation"]["arms"])
+    assert [member.index for member in members] == list(range(10 * 2 * 2))
+    assert [member.spec.arm for member in members] == arms * 4
+    assert [(member.spec.seed, member.spec.fold) for member in members[:: len(arms)]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_the_arms_of_loss_form(tiny_config):
+    arms = {arm.name: arm for arm in plan.arms(tiny_config(kind="ablation", ablation="loss_form"))}
+    assert arms["triplet-0.75-dual"].options["thresholds"] == [0.75]
+    assert arms["triplet-0.75-dual"].options["form"] == "dual"
+    assert arms["mul_dml-7-dual"].options["thresholds"] == [0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75]
+    assert arms["same-0.45-7-dual"].options["thresholds"] == [0.45] * 7
+    assert {arm.options["slice_dim"] for arm in arms.values()} == {256}
+
+
+def test_what_is_committed_or_planned_twice_is_not_missing(tiny_config):
+    config = tiny_config()
+    members = plan.members(config, plan.open_faces(config), "s")
+    assert plan.missing([*members, *members], {members[0].spec.key}) == members[1:]
+
+
+def test_the_same_configuration_finds_the_same_study(tiny_config):
+    faces = plan.open_faces(tiny_config())
+    name = plan.study_name(tiny_config(), faces)
+    assert plan.study_name(tiny_config("cluster.workers=1", "storage.root=elsewhere"), faces) == name
+    assert plan.study_name(tiny_config("epochs=3"), faces) != name
+    assert plan.study_name(tiny_config("study=mine"), faces) == "mine"
+
+
+def test_a_longer_search_is_the_same_search_and_a_fixed_option_another(tiny_config):
+    faces = plan.open_faces(tiny_config())
+    name = plan.study_name(tiny_config(kind="search"), faces)
+    assert plan.study_name(tiny_config("search.trials=50", kind="search"), faces) == name
+    assert plan.study_name(tiny_config("search.seed=1", kind="search"), faces) != name
+    assert plan.study_name(tiny_config("method.slices=7", kind="search"), faces) != name
+
+
+def test_arms_that_do_not_fit_are_all_named(tiny_config):
+    config = tiny_config(kind="ablation", ablation="loss_form")
+    config["ablation"]["arms"] = {"a": {"method": "triplt"}, "b": {"method": "triplet", "slices": 3}, "c": {"method": "softmax"}}
+    with pytest.raises(StudyError) as caught:
+        plan.arms(config)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["Arm a", "Arm b"]
+
+
+def test_a_search_is_sealed(tiny_config):
+    config = tiny_config("protocol=paper", kind="search")
+    with pytest.raises(StudyError, match="always sealed"):
+        plan.check(config, plan.open_faces(config))
+
+
+@pytest.mark.parametrize(("override", "error"), [("folds=1", StudyError), ("seeds=0", StudyError), ("folds=9", DatasetError)])
+def test_impossible_counts(tiny_config, override, error):
+    config = tiny_config(override)
+    with pytest.raises(error):
+        plan.check(config, plan.open_faces(config))
+
+
+@pytest.mark.parametrize("override", ["batch_size=1", "learning_rate=0", "epochs=0", "schedule=linear", "sampler=all"])
+def test_an_impossible_recipe(tiny_config, override):
+    config = tiny_config(override)
+    with pytest.raises(MethodError, match=override.partition("=")[0]):
+        plan.members(config, plan.open_faces(config), "s")

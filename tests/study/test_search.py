@@ -1,0 +1,151 @@
+"""Search without Ray: what Tune would call is called here, with a metric computed from the proposal."""
+
+import json
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from ray.tune.search import Searcher
+
+from study import plan
+from study.errors import StudyError
+from study.search import Past, Space, StudyASHA, StudySearch, check_search
+from study.spec import TrialSpec
+
+
+def searched(config, indices, past=(), store=None):
+    """Proposals for these indices with one worker: [(index, parameters, spec)], and the Past that they leave."""
+    faces = plan.open_faces(config)
+    shared = plan.shared_fields(config, faces, "s")
+    proposed = {}
+    search = StudySearch(
+        Space(config),
+        shared,
+        config["search"]["seed"],
+        indices,
+        past,
+        (store or {}).get,
+        lambda member, parameters, known: proposed.update({member.index: (parameters, member.spec, known)}),
+    )
+    left = list(past)
+    for index in indices:
+        drawn = search.suggest(f"trial-{index}")
+        if drawn == Searcher.FINISHED:
+            break
+        assert drawn["trial"]["index"] == max(proposed)
+        parameters, spec, _ = proposed[drawn["trial"]["index"]]
+        assert TrialSpec.parse(drawn["trial"]["spec"]) == spec
+        value = objective(spec)
+        search.on_trial_complete(f"trial-{index}", {"metric": value})
+        left.append(Past(drawn["trial"]["index"], json.loads(json.dumps(parameters)), "done", [(1, value)]))
+    return proposed, left
+
+
+def objective(spec):
+    return 1 / (1 + abs(spec.learning_rate - 0.001) * 1000) + 0.1 * (spec.method == "triplet")
+
+
+def test_25_and_then_25_propose_what_50_would_have(tiny_config):
+    config = tiny_config(kind="search")
+    whole, _ = searched(config, range(50))
+    first, past = searched(config, range(25))
+    second, _ = searched(config, range(25, 50), past)
+    assert {index: entry[0] for index, entry in (first | second).items()} == {index: entry[0] for index, entry in whole.items()}
+    assert len({entry[1].key for entry in whole.values()}) == 50
+
+
+def test_another_seed_proposes_others(tiny_config):
+    ours, _ = searched(tiny_config(kind="search"), range(5))
+    theirs, _ = searched(tiny_config("search.seed=1", kind="search"), range(5))
+    assert [entry[0] for entry in ours.values()] != [entry[0] for entry in theirs.values()]
+
+
+def test_an_arm_is_asked_only_for_what_it_owns(tiny_config):
+    proposed, _ = searched(tiny_config(kind="search"), range(30))
+    owned = {"softmax": set(), "triplet": {"triplet.thresholds.0", "triplet.form"}, "mul_dml": {"mul_dml.slices", "mul_dml.form"}}
+    assert {spec.method for _, spec, _ in proposed.values()} == set(owned)
+    for parameters, spec, _ in proposed.values():
+        assert set(parameters) == {"learning_rate", "method"} | owned[spec.method]
+        assert spec.learning_rate == parameters["learning_rate"]
+        if spec.method == "triplet":
+            assert 0.15 <= spec.options["thresholds"][0] <= 0.75
+        if spec.method == "mul_dml":
+            assert len(spec.options["thresholds"]) == parameters["mul_dml.slices"]
+        assert (spec.search, spec.fold, spec.seed) == ("s", 0, 0)
+
+
+def test_a_given_method_narrows_and_a_given_option_is_fixed(tiny_config):
+    proposed, _ = searched(tiny_config("method=mul_dml", "method.slices=5", kind="search"), range(6))
+    for parameters, spec, _ in proposed.values():
+        assert set(parameters) == {"learning_rate", "mul_dml.form"}
+        assert spec.options["slices"] == 5
+    proposed, _ = searched(tiny_config("learning_rate=0.002", kind="search"), range(3))
+    assert {spec.learning_rate for _, spec, _ in proposed.values()} == {0.002}
+
+
+def test_a_known_proposal_is_answered_from_the_store(tiny_config):
+    config = tiny_config(kind="search")
+    first, _ = searched(config, range(3))
+    key = first[1][1].key
+    again, left = searched(config, range(3), store={key: ("done", objective(first[1][1]))})
+    assert [entry[2] for entry in again.values()] == [False, True, False]
+    assert {index: entry[0] for index, entry in again.items()} == {index: entry[0] for index, entry in first.items()}
+    assert [past.index for past in left] == [0, 2]
+
+
+def test_failed_trials_are_remembered_as_failed(tiny_config):
+    config = tiny_config(kind="search")
+    faces = plan.open_faces(config)
+    _, past = searched(config, range(2))
+    past = [past[0], past[1]._replace(status="failed", curve=[])]
+    search = StudySearch(Space(config), plan.shared_fields(config, faces, "s"), 0, [2], past, {}.get, lambda *_: None)
+    states = [trial.state for trial in search._ot_study.trials]
+    assert states == [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL]
+    search.suggest("x")
+    search.on_trial_complete("x", {"committed": "failed"})
+    assert search._ot_study.trials[-1].state == optuna.trial.TrialState.FAIL
+
+
+def test_asha_filled_from_the_store_decides_as_one_that_saw_the_trials():
+    curves = [[(1, 0.3), (2, 0.4), (3, 0.5)], [(1, 0.5), (2, 0.6), (3, 0.7)], [(1, 0.6), (2, 0.7), (3, 0.9)], [(1, 0.1)]]
+
+    def show(scheduler, name, curve):
+        trial = SimpleNamespace(trial_id=name)
+        scheduler.on_trial_add(None, trial)
+        return [scheduler.on_trial_result(None, trial, {"training_iteration": epoch, "metric": value}) for epoch, value in curve]
+
+    live = StudyASHA(9, 1, 3, [])
+    for number, curve in enumerate(curves):
+        show(live, f"t{number}", curve)
+    past = [Past(number, {}, "stopped" if len(curve) < 3 else "done", curve) for number, curve in enumerate(curves)]
+    for value in (0.05, 0.2, 0.45, 0.55, 0.95):
+        again = StudyASHA(9, 1, 3, past)
+        fresh = StudyASHA(9, 1, 3, [])
+        for number, curve in enumerate(curves):
+            show(fresh, f"t{number}", curve)
+        assert show(again, "new", [(1, value), (2, value), (3, value)]) == show(fresh, "new", [(1, value), (2, value), (3, value)])
+    assert show(live, "bad", [(1, 0.05)]) == ["STOP"]
+    assert show(StudyASHA(9, 1, 3, []), "bad", [(1, 0.05)]) == ["CONTINUE"]
+
+
+@pytest.mark.parametrize("override", ["search.trials=0", "search.grace=0", "search.reduction=1", "search.metric=test_accuracy",
+                                      "protocol.validation_fraction=0"])  # fmt: skip
+def test_impossible_searches(tiny_config, override):
+    with pytest.raises(StudyError, match=override.partition("=")[0].partition(".")[2]):
+        check_search(tiny_config(override, kind="search"))
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"common": {"epochs": [1, 2]}}, "epochs"),
+        ({"common": {}, "triplet": {"slices": [1]}}, "slices"),
+        ({"common": {}, "triplet": {"form": ["dul"]}}, "form"),
+        ({"common": {}, "triplet": {"form": "dual"}}, "list of choices"),
+    ],
+)
+def test_a_space_that_no_method_owns(tiny_config, space, words):
+    config = tiny_config(kind="search")
+    config["search"]["space"] = space
+    with pytest.raises(StudyError, match=words):
+        Space(config)
