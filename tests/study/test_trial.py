@@ -59,7 +59,7 @@ def test_the_rows_of_a_done_trial_agree_with_each_other(begin):
     )
     assert [epoch["train_loss"] for epoch in tables["epochs"]] == [record["train_loss"] for record in records]
     assert len(tables["slices"]) == 2 * 4
-    assert [slice_["knn_accuracy"] is not None for slice_ in tables["slices"]] == [False] * 4 + [True] * 4
+    assert ["knn_accuracy" in slice_ for slice_ in tables["slices"]] == [False] * 4 + [True] * 4
 
 
 def test_a_trial_of_a_search_never_opens_the_test_fold(begin):
