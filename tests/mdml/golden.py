@@ -1,0 +1,85 @@
+"""One tiny trial a method, whose numbers are kept in golden.json with the versions that they were made by.
+
+A method's `numerics` (and mdml.train.NUMERICS, for what all methods share) is part of the key under which results are reused: it
+must rise whenever numbers change, so that no table mixes old and new ones. When test_golden.py says so, raise it, and run
+
+    python -m tests.mdml.golden
+
+which writes golden.json anew, and refuses to where numbers moved under a version that did not.
+
+The network computes in float64: in float32 the rounding of one processor or another grows to 3e-3 within these four steps, since
+Adam's first steps take the sign of gradients that nearly cancel.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from mdml import evaluation
+from mdml.augmentation import augmentation
+from mdml.methods import make_method, method_names
+from mdml.train import NUMERICS, Recipe, train
+from tests.mdml import toy
+
+FILE = Path(__file__).with_suffix(".json")
+TOLERANCE = 1e-4
+TRAIN, VALIDATION = torch.arange(14), torch.arange(14, 20)
+RECIPE = Recipe(epochs=2, batch_size=7, learning_rate=1e-4, schedule="cosine", augmentation="paper")
+
+
+def versions(name):
+    return {"numerics": make_method(name, {}).numerics, "NUMERICS": NUMERICS}
+
+
+def trial(name):
+    """Every number of a training of a method with its default options on 14 images of 16 pixels, judged on 6."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    method, images, labels = make_method(name, {}), toy.images(), toy.labels()
+    network, view = toy.resnet(method).double(), augmentation(RECIPE.augmentation)
+    network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    metrics: dict[str, float | None] = {}
+    for record in train(network, method, RECIPE, images, labels, TRAIN, {"val": VALIDATION}, 0):
+        epoch = record.pop("epoch")
+        del record["seconds"]
+        rows = record.pop("slices")
+        metrics |= {f"epoch{epoch}.{key}": value for key, value in record.items()}
+        for row in rows[:: max(1, len(rows) - 1)]:
+            index = row.pop("slice")
+            metrics |= {f"epoch{epoch}.slice{index}.{key}": value for key, value in row.items() if key != "epoch"}
+    memory, queries = (evaluation.embed(network, images, labels, index, view) for index in (TRAIN, VALIDATION))
+    torch.set_num_threads(threads)
+    return metrics | {f"scores.{key}": value for key, value in evaluation.scores(queries, memory).items()}
+
+
+def moved(kept, found):
+    """Names of the numbers that differ by more than the tolerance, are new, or are gone."""
+
+    def differ(a, b):
+        return a is not b and (a is None or b is None or abs(a - b) > TOLERANCE * max(abs(a), abs(b), 1e-2))
+
+    return sorted(key for key in kept | found if key not in kept or key not in found or differ(kept[key], found[key]))
+
+
+def read():
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def main():
+    kept, new = read(), {}
+    for name in method_names():
+        new[name] = {"versions": versions(name), "metrics": trial(name)}
+        if (
+            name in kept
+            and kept[name]["versions"] == versions(name)
+            and moved(kept[name]["metrics"], new[name]["metrics"])
+        ):
+            return f"The numbers of {name} moved, its versions did not: raise its `numerics` or mdml.train.NUMERICS."
+    FILE.write_text(json.dumps(new, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
