@@ -19,8 +19,8 @@ def test_numbers_change_only_together_with_their_version(name):
     found = golden.trial(name)
     moved = {key: (kept["metrics"].get(key), found.get(key)) for key in golden.moved(kept["metrics"], found)}
     assert not moved, (
-        f"The numbers of {name} changed. If that is meant, raise `numerics` of the method, or NUMERICS in mdml/train.py where "
-        f"all methods changed, so that older results are not reused, {DO}."
+        f"The numbers of {name} changed. If that is meant, raise `numerics` of the method, or mdml.train.NUMERICS "
+        f"where all methods changed, so that older results are not reused, {DO}."
     )
 
 
@@ -38,7 +38,7 @@ def test_regeneration_refuses_numbers_that_moved_under_their_version(tmp_path, m
     assert golden.main() == 0
     written = golden.FILE.read_text()
     numbers["loss"] = 1.1
-    assert "raise `numerics`" in str(golden.main())
+    assert "raise its `numerics`" in str(golden.main())
     assert golden.FILE.read_text() == written
     monkeypatch.setattr(golden, "versions", lambda name: {"numerics": 2, "NUMERICS": 1})
     assert golden.main() == 0
