@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +20,6 @@ from study import plan, provenance
 from study.config import Config
 from study.errors import StudyError
 from study.plan import Member
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass
@@ -48,7 +45,7 @@ class Study:
     @property
     def searches(self) -> bool:
         """Whether it is a search."""
-        return plan.kind_of(self.config) == "search"
+        return self.config["kind"] == "search"
 
     @property
     def metric(self) -> str:
@@ -70,23 +67,16 @@ def prepare(config: Config, store: Store) -> Study:
     Raises:
         StudyError, DatasetError, MethodError, StoreError: what is wrong.
     """
+    plan.check(config)
     if config["kind"] == "search":
         from study.search import Space, check_search
 
         check_search(config)
         Space(config)
-    elif config["kind"] == "ablation":
-        if stray := [name for name in config["given"] if name.split(".")[0] in ("method", "search")]:
-            raise StudyError(
-                f"The arms of an ablation stand in study/conf/ablation/{config['ablation']['name']}.yaml: "
-                f"leave out {', '.join(stray)}, or write an ablation of your own."
-            )
     else:
         plan.arms(config)
-    if config["study"] and not _NAME.fullmatch(config["study"]):
-        raise StudyError(f"Expected study to be letters, digits, '.', '_' and '-', found {config['study']!r}.")
     faces = plan.open_faces(config)
-    plan.check(config, faces)
+    plan.check_splits(config, faces)
     name = plan.study_name(config, faces)
     members = [] if config["kind"] == "search" else plan.members(config, faces, name)
     return Study(name, config, store, members, plan.shared_fields(config, faces, name))

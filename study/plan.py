@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from study.spec import TrialSpec, numerics_version, resolved_options, weights_di
 
 # Settings that decide where and how fast a study runs, or how far, but not what its trials compute.
 _OUTSIDE_NAME = ("study", "storage", "cluster", "given", "overrides")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Arm(NamedTuple):
@@ -31,12 +33,6 @@ class Member(NamedTuple):
 
     index: int
     spec: TrialSpec
-
-
-def kind_of(config: Config) -> str:
-    """"ablation", "search" or "method" (one arm: the configured method)."""
-    kind: str = config["kind"]
-    return kind
 
 
 def open_faces(config: Config) -> FaceSet:
@@ -128,22 +124,52 @@ def members(config: Config, faces: FaceSet, study: str) -> list[Member]:
     return [Member(index, spec) for index, spec in enumerate(specs)]
 
 
-def check(config: Config, faces: FaceSet) -> None:
-    """Check what only configuration and data set together can say: counts, splits, search against protocol.
+def check(config: Config) -> None:
+    """Check what the configuration alone can say: counts, resources, and settings that this kind of study has no use for.
 
     Raises:
-        StudyError, DatasetError, MethodError: what is wrong.
+        StudyError: one line for everything that is wrong.
     """
+    resources = config["cluster"]
+    least = {"folds": (config["folds"], 2), "seeds": (config["seeds"], 1)}
+    least |= {f"cluster.{name}": (resources[name], 1) for name in ("cpus", "workers", "cpus_per_trial")}
     problems = [
-        f"Expected {name} to be at least {least}, found {config[name]}."
-        for name, least in (("folds", 2), ("seeds", 1))
-        if config[name] < least
+        f"Expected {name} to be at least {low}, found {value}." for name, (value, low) in least.items() if value is not None and value < low
     ]
-    if config["kind"] == "search" and config["protocol"]["name"] != "sealed":
-        problems.append("A search is always sealed, since it must not look at test subjects: leave out protocol=paper.")
+    if resources["gpus_per_trial"] is not None and resources["gpus_per_trial"] < 0:
+        problems.append(f"Expected cluster.gpus_per_trial not to be negative, found {resources['gpus_per_trial']}.")
+    given = config["given"]
+    if config["kind"] == "search":
+        if config["protocol"]["name"] != "sealed":
+            problems.append("A search is always sealed, since it must not look at test subjects: leave out protocol=paper.")
+        elif config["protocol"]["validation_fraction"] <= 0:
+            problems.append("A search needs validation subjects: set protocol.validation_fraction above 0.")
+        problems += [
+            f"A search trains each proposal once, on the first fold: leave out {name}." for name in given if name in ("seeds", "ablation")
+        ]
+    else:
+        problems += [f"Only a search has {name}: add --search or leave it out." for name in given if name.split(".")[0] == "search"]
+    if config["kind"] == "ablation":
+        problems += [
+            f"The arms of an ablation stand in its file under study/conf/ablation: leave out {name}, or write an ablation of your own."
+            for name in given
+            if name.split(".")[0] == "method"
+        ]
+    elif any(name.split(".")[0] == "ablation" for name in given):
+        problems.append("An ablation is asked for by --ablation NAME, not by an override.")
+    if config["study"] and not _NAME.fullmatch(config["study"]):
+        problems.append(f"Expected study to be letters, digits, '.', '_' and '-', found {config['study']!r}.")
     if problems:
         raise StudyError("\n".join(problems))
-    for fold in range(config["folds"]):
+
+
+def check_splits(config: Config, faces: FaceSet) -> None:
+    """Make every split that the study will use, so that a fold that cannot be shows before anything runs.
+
+    Raises:
+        DatasetError: what is wrong with it.
+    """
+    for fold in range(1 if config["kind"] == "search" else config["folds"]):
         split_fold(
             faces,
             fold=fold,
@@ -151,8 +177,6 @@ def check(config: Config, faces: FaceSet) -> None:
             rule=config["fold_rule"],
             validation_fraction=config["protocol"]["validation_fraction"],
         )
-        if config["kind"] == "search":
-            break
 
 
 def study_name(config: Config, faces: FaceSet) -> str:

@@ -106,14 +106,18 @@ def _resumed(arguments: argparse.Namespace) -> Config:
             'python results/query.py "SELECT study FROM studies".'
         )
     config: Config = json.loads(rows[0]["config"])
+    if "dataset.cache" in place["given"]:
+        config["dataset"]["cache"] = place["dataset"]["cache"]
     return config | {"study": arguments.resume, "storage": place["storage"], "cluster": place["cluster"]}
 
 
 def _place(overrides: list[str]) -> dict[str, Any]:
     """The configuration of a command that takes its study from the store: only where and how to run can be said."""
     for text in overrides:
-        if not text.startswith(("storage.", "cluster.", "cluster=")):
-            raise StudyError(f"A stored study keeps its configuration: expected storage.root= or cluster. overrides, found {text!r}.")
+        if not text.startswith(("storage.", "cluster.", "cluster=", "dataset.cache=")):
+            raise StudyError(
+                f"A stored study keeps its configuration: expected only storage., cluster. or dataset.cache= overrides, found {text!r}."
+            )
     return load(overrides)
 
 

@@ -237,8 +237,6 @@ def check_search(config: Config) -> None:
     problems = [f"Expected search.{name} to be at least {low}, found {search[name]}." for name, low in least.items() if search[name] < low]
     if search["metric"] not in ("val_accuracy", "val_balanced_accuracy"):
         problems.append(f"Expected search.metric to be val_accuracy or val_balanced_accuracy, found {search['metric']}.")
-    if config["protocol"]["validation_fraction"] <= 0:
-        problems.append("A search needs validation subjects: set protocol.validation_fraction above 0.")
     if problems:
         raise StudyError("\n".join(problems))
 

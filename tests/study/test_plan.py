@@ -55,16 +55,32 @@ def test_arms_that_do_not_fit_are_all_named(tiny_config):
 
 
 def test_a_search_is_sealed(tiny_config):
-    config = tiny_config("protocol=paper", kind="search")
     with pytest.raises(StudyError, match="always sealed"):
-        plan.check(config, plan.open_faces(config))
+        plan.check(tiny_config("protocol=paper", kind="search"))
+    with pytest.raises(StudyError, match="validation subjects"):
+        plan.check(tiny_config("protocol.validation_fraction=0", kind="search"))
 
 
-@pytest.mark.parametrize(("override", "error"), [("folds=1", StudyError), ("seeds=0", StudyError), ("folds=9", DatasetError)])
-def test_impossible_counts(tiny_config, override, error):
-    config = tiny_config(override)
-    with pytest.raises(error):
-        plan.check(config, plan.open_faces(config))
+@pytest.mark.parametrize("override", ["folds=1", "seeds=0", "cluster.workers=0", "cluster.cpus_per_trial=0", "cluster.gpus_per_trial=-1"])
+def test_impossible_counts(tiny_config, override):
+    with pytest.raises(StudyError, match=override.partition("=")[0]):
+        plan.check(tiny_config(override))
+
+
+@pytest.mark.parametrize(
+    ("kind", "override"),
+    [("search", "seeds=2"), ("ablation", "method.slices=3"), ("ablation", "search.trials=3"), ("method", "search=default"),
+     ("method", "ablation=loss_form")],
+)  # fmt: skip
+def test_a_setting_without_effect_is_refused(tiny_config, kind, override):
+    with pytest.raises(StudyError):
+        plan.check(tiny_config(override, kind=kind, ablation="loss_form" if kind == "ablation" else None))
+
+
+def test_a_fold_that_cannot_be(tiny_config):
+    config = tiny_config("folds=9")
+    with pytest.raises(DatasetError, match="9 folds"):
+        plan.check_splits(config, plan.open_faces(config))
 
 
 @pytest.mark.parametrize("override", ["batch_size=1", "learning_rate=0", "epochs=0", "schedule=linear", "sampler=all"])

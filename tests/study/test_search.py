@@ -128,8 +128,7 @@ def test_asha_filled_from_the_store_decides_as_one_that_saw_the_trials():
     assert show(StudyASHA(9, 1, 3, []), "bad", [(1, 0.05)]) == ["CONTINUE"]
 
 
-@pytest.mark.parametrize("override", ["search.trials=0", "search.grace=0", "search.reduction=1", "search.metric=test_accuracy",
-                                      "protocol.validation_fraction=0"])  # fmt: skip
+@pytest.mark.parametrize("override", ["search.trials=0", "search.grace=0", "search.reduction=1", "search.metric=test_accuracy"])
 def test_impossible_searches(tiny_config, override):
     with pytest.raises(StudyError, match=override.partition("=")[0].partition(".")[2]):
         check_search(tiny_config(override, kind="search"))

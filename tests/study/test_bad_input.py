@@ -1,0 +1,126 @@
+"""Every mistake ends in one sentence on stderr, status 2, and nothing written."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.run import main
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    root = tmp_path / "photographs"
+    for label in ("happy", "sad"):
+        (root / label).mkdir(parents=True)
+        for person in range(3):
+            pixels = np.full((20, 20, 3), 40 * person + 10 * (label == "sad"), np.uint8)
+            Image.fromarray(pixels).save(root / label / f"P{person}_{label}.png")
+    return root
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Run a command line that must be refused; its sentence."""
+
+    def run(*arguments):
+        places = [f"storage.root={tmp_path / 'out' / 'tables'}", f"dataset.cache={tmp_path / 'out' / 'cache'}"]
+        places = [place for place in places if not any(word.startswith(place.partition("=")[0]) for word in arguments)]
+        before = sorted(path for path in tmp_path.rglob("*"))
+        assert main([*arguments, *places]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        written = set(tmp_path.rglob("*")) - set(before)
+        assert {path for path in written if path.is_file() and path.suffix != ".arrow"} == set()
+        assert not (tmp_path / "out" / "tables").exists()
+        assert "Traceback" not in captured.err
+        return captured.err
+
+    return run
+
+
+def folder(photographs):
+    return ["--ablation", "loss_form", "dataset=folder", f"dataset.root={photographs}", "folds=2", "image_size=16"]
+
+
+def test_the_root_is_not_set(refused):
+    assert "dataset.root" in refused("--ablation", "loss_form", "dataset=folder")
+
+
+def test_the_root_is_missing(refused, tmp_path):
+    assert "nowhere" in refused(*folder(tmp_path / "nowhere"))
+
+
+def test_a_class_folder_is_empty(refused, photographs):
+    (photographs / "angry").mkdir()
+    assert "angry" in refused(*folder(photographs))
+
+
+def test_an_image_is_truncated(refused, photographs):
+    image = photographs / "sad" / "P1_sad.png"
+    image.write_bytes(image.read_bytes()[:40])
+    assert "P1_sad.png" in refused(*folder(photographs))
+
+
+def test_a_file_name_has_no_subject(refused, photographs):
+    (photographs / "sad" / "P1_sad.png").rename(photographs / "sad" / "sad.png")
+    sentence = refused(*folder(photographs))
+    assert "sad.png" in sentence
+    assert "subject_pattern" in sentence
+
+
+def test_there_is_one_class_only(refused, photographs):
+    for file in (photographs / "sad").iterdir():
+        file.unlink()
+    (photographs / "sad").rmdir()
+    assert "happy" in refused(*folder(photographs))
+
+
+def test_there_are_fewer_subjects_than_folds(refused, photographs):
+    sentence = refused(*folder(photographs), "folds=4")
+    assert "3 subjects" in sentence
+    assert "4 folds" in sentence
+
+
+def test_thresholds_do_not_match_slices(refused):
+    sentence = refused("method=mul_dml", "method.slices=3", "method.thresholds=[0.2,0.3]")
+    assert "3" in sentence
+    assert "[0.2, 0.3]" in sentence
+
+
+def test_an_override_is_misspelt(refused):
+    assert "Did you mean epochs" in refused("--search", "epocs=3")
+
+
+def test_the_results_folder_cannot_be_written(refused, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    assert "file" in refused("--search", f"storage.root={tmp_path / 'file' / 'tables'}")
+
+
+def test_the_results_are_not_local(refused):
+    assert "storage.root" in refused("--search", "storage.root=s3://bucket/tables")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--ablation", "loss_from"], ["loss_from", "loss_form"]),
+        (["--ablation", "loss_form", "method.slices=3"], ["method.slices", "ablation"]),
+        (["--ablation", "loss_form", "search.trials=3"], ["search.trials"]),
+        (["--resume", "nothing"], ["nothing"]),
+        (["--resume", "nothing", "epochs=3"], ["epochs=3"]),
+        (["--rerun", "abc"], ["abc"]),
+        (["--search", "--ablation", "loss_form"], ["not allowed"]),
+        (["--serach"], ["serach"]),
+        (["--search", "protocol=paper"], ["sealed"]),
+        (["--search", "seeds=3"], ["seeds"]),
+        (["study=../up"], ["../up"]),
+        (["method=triplet", "method.form=tripple"], ["form", "dual"]),
+        (["backbone.weights=nowhere.pt"], ["nowhere.pt"]),
+        (["cluster.cpus_per_trial=0"], ["cpus_per_trial"]),
+        (["batch_size=1"], ["batch_size"]),
+    ],
+)
+def test_other_mistakes(refused, arguments, words):
+    sentence = refused(*arguments)
+    assert all(word in sentence for word in words)
+    assert len(sentence.strip().splitlines()) == 1

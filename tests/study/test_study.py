@@ -1,0 +1,167 @@
+"""Whole studies through Ray, from the command line to the table."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+VOLATILE = {"git_commit", "git_dirty", "seconds", "setup_seconds", "images_per_second", "peak_memory_bytes", "started_at", "ended_at"}
+
+
+def numbers(project):
+    """Every committed number of a store that is no time, place or memory, by table."""
+    rows = {}
+    for table in ("trials", "epochs", "slices", "confusion", "predictions"):
+        found = project.read(table)
+        rows[table] = sorted(json.dumps({name: row[name] for name in row if name not in VOLATILE}, sort_keys=True, default=str) for row in found)
+    return rows
+
+
+def committed(project):
+    """Number of trials in the store, whole or not yet there."""
+    return len(list(project.tables.glob("parts/trials/*.parquet")))
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def command_of(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
+
+
+def descendants(pid):
+    """All processes below one: Ray's own are children of the driver that started it."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while new := {child for child, parent in parents.items() if parent in found} - found:
+        found |= new
+    return found - {pid}
+
+
+def query(project, *arguments):
+    command = [sys.executable, str(ROOT / "results" / "query.py"), *arguments, f"storage.root={project.tables}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_an_ablation_from_the_command_line_to_the_table(project):
+    done = project.run("--ablation", "loss_form", *project.tiny)
+    last = done.out.strip().splitlines()[-1]
+    found = re.fullmatch(r"study (loss_form-synthetic-[0-9a-f]{8}): 20 trials, 20 new, best (0\.\d{4})", last)
+    assert found, last
+    name = found[1]
+    rows = project.read("trials")
+    assert len(rows) == 20
+    assert {row["status"] for row in rows} == {"done"}
+    assert len({row["trial_key"] for row in rows}) == 20
+    for row in rows:
+        assert json.loads(row["config"])["fold"] == row["fold"]
+        assert len(row["data_fingerprint"]) == 64
+        assert "torch" in json.loads(row["versions"])
+    assert len(project.read("audits")) == 20
+    reports = project.tables / "reports" / name
+    assert {"table.md", "curves.png", "comparison.png"} <= {file.name for file in reports.iterdir()}
+
+    again = project.run("--ablation", "loss_form", *project.tiny)
+    assert again.out.strip().splitlines()[-1] == last.replace("20 new", "0 new")
+    assert "Nothing was trained" in again.out
+    table = (reports / "table.md").read_text()
+    assert table.strip() == query(project, "--table", "loss_form", "--format", "md").strip()
+    assert all(row["arm"] in table for row in rows)
+
+    planned = project.run("--ablation", "loss_form", "--dry-run", "seeds=2", *project.tiny)
+    assert re.search(r"mul_dml-7-dual\W+mul_dml\W+4\W+2\W+2\W", planned.out)
+
+    rerun = project.run("--rerun", rows[0]["trial_key"], *project.places)
+    assert "All metrics are equal" in rerun.out
+    assert len(project.read("trials")) == 20
+
+
+def test_failed_trials_are_rows_and_the_status_says_so(project):
+    failed = project.run("method=triplet", "learning_rate=1e30", *project.tiny, status=1)
+    assert "not finite" in failed.out
+    assert re.search(r"2 trials, 2 new, best none$", failed.out.strip())
+    assert {row["status"] for row in project.read("trials")} == {"failed"}
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_undisturbed(project, tmp_path):
+    study = ["method=triplet", "seeds=3", *project.tiny]
+    process = project.start(*study, "study=mine", start_new_session=True)
+    wait_for(lambda: committed(project) >= 2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    survived = committed(project)
+    assert survived < 6, "the study was over before it was killed"
+    resumed = project.run("--resume", "mine", *project.places)
+    assert re.search(r"study mine: 6 trials, \d new, best", resumed.out)
+    rows = project.read("trials")
+    assert len(rows) == len({row["trial_key"] for row in rows}) == 6
+
+    undisturbed = type(project)(tmp_path / "undisturbed")
+    undisturbed.folder.mkdir()
+    undisturbed.tiny[-2:] = undisturbed.places[0], undisturbed.places[1]
+    undisturbed.run("method=triplet", "seeds=3", *undisturbed.tiny, "study=mine")
+    assert numbers(project) == numbers(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_search_in_two_parts_equals_one_and_stops_early(project, tmp_path):
+    study = ["--search", *project.tiny, "epochs=4", "search.grace=1", "search.reduction=2", "cluster.workers=1", "dataset.per_class=2"]
+    project.run(*study, "search.trials=5")
+    project.run(*study, "search.trials=10")
+    whole = type(project)(tmp_path / "whole")
+    whole.folder.mkdir()
+    one = [word for word in study if word not in project.places]
+    done = whole.run(*one, *whole.places, "search.trials=10")
+    assert re.search(r"10 trials, 10 new, best 0\.", done.out)
+    assert numbers(project) == numbers(whole)
+    parameters = [sorted((row["index"], row["parameters"]) for row in each.read("members")) for each in (project, whole)]
+    assert parameters[0] == parameters[1]
+    rows = project.read("trials")
+    stopped = [row for row in rows if row["status"] == "stopped"]
+    assert stopped, "ASHA stopped none of ten"
+    assert all(row["epochs"] < row["epochs_planned"] == 4 for row in stopped)
+    assert all(row["test_accuracy"] is None for row in rows)
+    assert project.read("audits") == []
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_nothing(project):
+    process = project.start("method=triplet", "seeds=2", "cluster.workers=1", *project.tiny, "epochs=20")
+    wait_for(lambda: committed(project) >= 1)
+    mine = [pid for pid in descendants(process.pid) if command_of(pid).startswith("ray::ResourceTrainable")]
+    assert len(mine) == 1
+    os.kill(mine[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, out + err
+    rows = project.read("trials")
+    assert [row["status"] for row in rows] == ["done"] * 4
+
+
+@pytest.mark.slow
+def test_interrupted_says_how_to_resume(project):
+    process = project.start("method=triplet", "seeds=3", "study=mine", *project.tiny)
+    wait_for(lambda: committed(project) >= 1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "--resume mine" in err
+    assert "Traceback" not in err
+    assert len(project.read("trials")) >= 1
