@@ -55,6 +55,11 @@ def descendants(pid):
     return found - {pid}
 
 
+def training(driver):
+    """Processes of a driver's Ray in which a trial is being trained."""
+    return [pid for pid in descendants(driver) if command_of(pid).startswith("ray::ResourceTrainable.train")]
+
+
 def query(project, *arguments):
     command = [sys.executable, str(ROOT / "results" / "query.py"), *arguments, f"storage.root={project.tables}"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
@@ -146,9 +151,8 @@ def test_a_search_in_two_parts_equals_one_and_stops_early(project, tmp_path):
 def test_a_killed_worker_costs_nothing(project):
     process = project.start("method=triplet", "seeds=2", "cluster.workers=1", *project.tiny, "epochs=20")
     wait_for(lambda: committed(project) >= 1)
-    mine = [pid for pid in descendants(process.pid) if command_of(pid).startswith("ray::ResourceTrainable")]
-    assert len(mine) == 1
-    os.kill(mine[0], signal.SIGKILL)
+    wait_for(lambda: training(process.pid))
+    os.kill(training(process.pid)[0], signal.SIGKILL)
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, out + err
     rows = project.read("trials")
