@@ -54,12 +54,11 @@ def compact(layout: Layout, standings: Standings) -> bool:
             files[table] = file
     after = [*kept, Generation(parts, files)] if files else kept
     with layout.writing():
-        now = {table: layout.parts(table) for table in TABLES}
-        if any(now["trials"].get(key) != listed["trials"][key] for key in fresh):
+        if any(layout.signature("trials", key) != listed["trials"][key] for key in fresh):
             return False
         if after != generations:
             layout.write_manifest(after)
-        _remove_parts(layout, listed, now)
+    _remove_parts(layout, listed)
     layout.sweep_compact(after)
     return True
 
@@ -95,10 +94,20 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _remove_parts(layout: Layout, listed: Listing, now: Listing) -> None:
-    """Remove the parts that were listed and have not been replaced since; the commit marks first."""
-    replaced = {key for key, signature in listed["trials"].items() if now["trials"].get(key) != signature}
-    for table, spec in TABLES.items():
-        for name, signature in listed[table].items():
-            if now[table].get(name) == signature and not (spec.per_trial and name in replaced):
-                remove(layout.part(table, name))
+def _remove_parts(layout: Layout, listed: Listing) -> None:
+    """Remove the parts that were listed, even half commits, and not replaced since; the commit marks first.
+
+    The lock is taken for a few at a time, so that no commit waits long.
+    """
+    trial_tables = [table for table, spec in TABLES.items() if spec.per_trial]
+    names = sorted({name for table in trial_tables for name in listed[table]})
+    groups = [(trial_tables, name) for name in names]
+    groups += [([table], name) for table, spec in TABLES.items() if not spec.per_trial for name in listed[table]]
+    for start in range(0, len(groups), 32):
+        with layout.writing():
+            for tables, name in groups[start : start + 32]:
+                if layout.signature(tables[0], name) != listed[tables[0]].get(name):
+                    continue
+                for table in tables:
+                    if layout.signature(table, name) == listed[table].get(name):
+                        remove(layout.part(table, name))

@@ -10,7 +10,7 @@ from typing import Any
 
 from results.errors import StoreError
 from results.files import locked, make_folder, remove, write_file
-from results.schema import SCHEMA_VERSION, TABLES, TRIAL_TABLES
+from results.schema import SCHEMA_VERSION, TABLES
 
 Signature = tuple[int, int, int]
 LAYOUT = 1
@@ -99,12 +99,7 @@ class Layout:
         return locked(self.root / ".compacting")
 
     def sweep_parts(self) -> None:
-        """Remove what crashed writers left; under the lock `writing`, where no temporary or unmarked part is in use."""
-        marked = self.parts("trials")
-        for table in TRIAL_TABLES:
-            for name in self.parts(table):
-                if name not in marked:
-                    remove(self.part(table, name))
+        """Remove the temporary files of crashed writers; under the lock `writing` none is in use."""
         for folder in (self.root, *(self.root / "parts" / table for table in TABLES)):
             for entry in self._scan(folder):
                 if entry.name.endswith(".tmp"):

@@ -11,6 +11,7 @@ import pytest
 
 from results import Store, StoreError
 from results.files import write_file
+from results.layout import Layout
 from results.schema import TABLES, TRIAL_TABLES
 from tests.results.crashing import Fuse
 from tests.results.fakes import START, fake_ablation, fake_search, fake_trial
@@ -309,8 +310,10 @@ def test_a_compaction_survives_a_crash_at_every_step(tmp_path, monkeypatch):
     origin = Store(tmp_path / "origin")
     fake_ablation(origin, folds=1, seeds=1)
     origin.compact()
-    fake_search(origin, trials=4)
-    origin.commit("hunt-003", fake_trial("hunt-003"))
+    origin.commit("failed", fake_trial("failed", status="failed", epochs=1))
+    origin.compact()
+    origin.commit("failed", fake_trial("failed"))
+    fake_search(origin, trials=2)
     expected = content(origin)
     for step in range(1000):
         store = Store(tmp_path / f"crash{step}")
@@ -324,7 +327,7 @@ def test_a_compaction_survives_a_crash_at_every_step(tmp_path, monkeypatch):
         shutil.rmtree(store.root)
         if ended:
             break
-    assert step > 50
+    assert step > 40
 
 
 @pytest.mark.parametrize("compacted", [False, True])
@@ -429,6 +432,111 @@ def test_a_commit_during_a_compaction_is_kept(store, monkeypatch):
         assert store.read("epochs").num_rows == 4 + 3 + 3
         assert store.read("members").num_rows == 2
         store.compact()
+
+
+def test_a_part_replaced_by_name_during_a_compaction_is_kept(store, monkeypatch):
+    store.write("members", "s", [{"study": "s", "index": 0}])
+    from results import compaction
+
+    write, new = compaction._write, [{"study": "s", "index": 7}]
+    monkeypatch.setattr(compaction, "_write", lambda *args: (write(*args), store.write("members", "s", new))[0])
+    store.compact()
+    monkeypatch.undo()
+    for _ in range(2):
+        assert store.read("members")["index"].to_pylist() == [7]
+        store.compact()
+
+
+@pytest.mark.parametrize("step", range(30))
+def test_a_commit_that_crashes_during_a_compaction_does_not_mix_its_rows_with_the_old(store, monkeypatch, step):
+    store.commit("k", fake_trial("k", status="failed", epochs=1))
+    fuse = Fuse(monkeypatch)
+    from results import compaction
+
+    write, calls = compaction._write, []
+
+    def busy(*args):
+        written = write(*args)
+        if not calls:
+            fuse.run(step, lambda: Store(store.root).commit("k", fake_trial("k", epochs=3)))
+        calls.append(args)
+        return written
+
+    monkeypatch.setattr(compaction, "_write", busy)
+    store.compact()
+    epochs = {"failed": 1, "done": 3}
+    assert store.read("epochs").num_rows == sum(epochs[status] for status in store.statuses().values())
+
+
+class Interruption:
+    """Does something else just before the `count`-th time that a reader turns to the folder."""
+
+    def __init__(self, monkeypatch, count, action):
+        self.left, self.action = count, action
+        for owner, name in ((Layout, "parts"), (Layout, "generations"), (pq, "ParquetFile")):
+            monkeypatch.setattr(owner, name, self._wrap(getattr(owner, name)))
+
+    def _wrap(self, original):
+        def wrapped(*args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                self.action()
+            return original(*args, **kwargs)
+
+        return wrapped
+
+
+@pytest.mark.parametrize("table", ["trials", "epochs", "members"])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_reader_sees_all_or_nothing_whatever_happens_between_its_steps(tmp_path, monkeypatch, table, compacted):
+    def change(store):
+        store.commit("a", fake_trial("a", epochs=4))
+        store.commit("b", fake_trial("b", status="failed", epochs=5))
+        store.write("members", "s", [{"study": "s", "index": 2}, {"study": "s", "index": 3}])
+
+    actions = {
+        "compact": lambda store: store.compact(),
+        "change": change,
+        "change and compact": lambda store: (change(store), store.compact()),
+        "compact and change": lambda store: (store.compact(), change(store)),
+    }
+    origin = Store(tmp_path / "origin")
+    origin.commit("a", fake_trial("a", status="failed", epochs=1))
+    origin.commit("b", fake_trial("b", epochs=2))
+    origin.write("members", "s", [{"study": "s", "index": 1}])
+    if compacted:
+        origin.compact()
+    before = sorted(map(repr, origin.read(table).to_pylist()))
+    for name, action in actions.items():
+        for count in range(1, 40):
+            store = Store(tmp_path / f"{name}{count}")
+            shutil.copytree(origin.root, store.root)
+            with monkeypatch.context() as patch:
+                interruption = Interruption(patch, count, lambda s=store, a=action: a(Store(s.root)))
+                seen = sorted(map(repr, Store(store.root).read(table).to_pylist()))
+            assert seen in (before, sorted(map(repr, store.read(table).to_pylist()))), (name, count)
+            shutil.rmtree(store.root)
+            if interruption.left > 0:
+                break
+        assert count > 3
+
+
+def test_each_file_is_safe_before_it_is_named_and_the_mark_comes_last(store, monkeypatch):
+    history = []
+
+    def fsync(handle):
+        history.append(("sync", Path(f"/proc/self/fd/{handle}").readlink()))
+
+    replace = Path.replace
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", lambda old, new: (history.append(("name", old, new)), replace(old, new)))
+    store.commit("k", fake_trial("k"))
+    names = [entry for entry in history if entry[0] == "name"]
+    assert [new.parent.name for _, _, new in names] == ["predictions", "confusion", "slices", "epochs", "trials"]
+    for entry in names:
+        place = history.index(entry)
+        assert history[place - 1] == ("sync", entry[1])
+        assert history[place + 1] == ("sync", entry[2].parent)
 
 
 def test_write_file_replaces_whole(tmp_path):
