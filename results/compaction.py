@@ -106,8 +106,6 @@ def _remove_parts(layout: Layout, listed: Listing) -> None:
     for start in range(0, len(groups), 32):
         with layout.writing():
             for tables, name in groups[start : start + 32]:
-                if layout.signature(tables[0], name) != listed[tables[0]].get(name):
-                    continue
-                for table in tables:
-                    if layout.signature(table, name) == listed[table].get(name):
+                if layout.signature(tables[0], name) == listed[tables[0]].get(name):
+                    for table in tables:
                         remove(layout.part(table, name))

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from results import Store, StoreError
-from results.files import write_file
+from results.files import parquet_bytes, write_file
 from results.layout import Layout
-from results.schema import TABLES, TRIAL_TABLES
+from results.schema import TABLES, TRIAL_TABLES, table_of
 from tests.results.crashing import Fuse
 from tests.results.fakes import START, fake_ablation, fake_search, fake_trial
 
@@ -438,12 +438,19 @@ def test_a_part_replaced_by_name_during_a_compaction_is_kept(store, monkeypatch)
     store.write("members", "s", [{"study": "s", "index": 0}])
     from results import compaction
 
-    write, new = compaction._write, [{"study": "s", "index": 7}]
-    monkeypatch.setattr(compaction, "_write", lambda *args: (write(*args), store.write("members", "s", new))[0])
+    write, calls = compaction._write, []
+
+    def busy(*args):
+        written = write(*args)
+        calls.append(args)
+        store.write("members", "s", [{"study": "s", "index": len(calls)}])
+        return written
+
+    monkeypatch.setattr(compaction, "_write", busy)
     store.compact()
     monkeypatch.undo()
     for _ in range(2):
-        assert store.read("members")["index"].to_pylist() == [7]
+        assert store.read("members")["index"].to_pylist() == [len(calls)]
         store.compact()
 
 
@@ -494,7 +501,14 @@ def test_a_reader_sees_all_or_nothing_whatever_happens_between_its_steps(tmp_pat
         store.commit("b", fake_trial("b", status="failed", epochs=5))
         store.write("members", "s", [{"study": "s", "index": 2}, {"study": "s", "index": 3}])
 
+    def half(store):
+        """As far as a commit had come when its process was killed."""
+        (store.root / "parts" / "trials" / "a.parquet").unlink(missing_ok=True)
+        write_file(store.root / "parts" / "epochs" / "a.parquet", parquet_bytes(later))
+
+    later = table_of("epochs", fake_trial("a", epochs=4)["epochs"])
     actions = {
+        "half": half,
         "compact": lambda store: store.compact(),
         "change": change,
         "change and compact": lambda store: (change(store), store.compact()),
