@@ -19,6 +19,9 @@ os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+if "RAY_ADDRESS" not in os.environ:
+    # Ray's name for "no other machine joins this one": all its servers then listen on loopback alone.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 import ray
 from ray import tune
@@ -108,11 +111,12 @@ def cluster(config: Config) -> Iterator[None]:
                 num_cpus=config["cluster"]["cpus"],
                 include_dashboard=False,
                 runtime_env={"env_vars": variables},
-                _node_ip_address="127.0.0.1",
                 **quiet,
             )
     except (ConnectionError, ValueError) as error:
         raise StudyError(f"No Ray cluster answers at RAY_ADDRESS={address}: {str(error).splitlines()[0]}") from error
+    # A worker that dies is the recorder's to tell, in one line instead of a traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
     finally:

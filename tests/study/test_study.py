@@ -1,6 +1,7 @@
 """Whole studies through Ray, from the command line to the table."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import re
@@ -58,6 +59,25 @@ def descendants(pid):
 def training(driver):
     """Processes of a driver's Ray in which a trial is being trained."""
     return [pid for pid in descendants(driver) if command_of(pid).startswith("ray::ResourceTrainable.train")]
+
+
+def listeners(pids):
+    """Addresses on which these processes accept TCP connections, from /proc."""
+    sockets = set()
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(entry))
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            local, state, inode = (line.split()[column] for column in (1, 3, 9))
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                words = bytes.fromhex(local.partition(":")[0])
+                address = b"".join(words[start : start + 4][::-1] for start in range(0, len(words), 4))
+                parsed = ipaddress.ip_address(address)
+                found.add(str(getattr(parsed, "ipv4_mapped", None) or parsed))
+    return found
 
 
 def query(project, *arguments):
@@ -148,10 +168,13 @@ def test_a_search_in_two_parts_equals_one_and_stops_early(project, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing(project):
+def test_only_loopback_listens_and_a_killed_worker_costs_nothing(project):
     process = project.start("method=triplet", "seeds=2", "cluster.workers=1", *project.tiny, "epochs=20")
     wait_for(lambda: committed(project) >= 1)
     wait_for(lambda: training(process.pid))
+    addresses = listeners({process.pid} | descendants(process.pid))
+    assert addresses
+    assert all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
     os.kill(training(process.pid)[0], signal.SIGKILL)
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, out + err
