@@ -1,0 +1,69 @@
+"""The README's commands run as they stand, on a few small faces and with fewer epochs."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
+SMALL = ["epochs=1", "image_size=16", "folds=2", "seeds=1", "search.trials=2"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A working folder with my_faces in it."""
+    folder = tmp_path_factory.mktemp("readme")
+    for index, label in enumerate(("happy", "neutral")):
+        (folder / "my_faces" / label).mkdir(parents=True)
+        for person in ("anna", "ben", "cleo", "dan", "eva", "finn"):
+            shade = 40 * index + sum(map(ord, person)) % 100
+            Image.new("RGB", (20, 20), (shade, 60, 90)).save(folder / "my_faces" / label / f"{person}_1.png")
+    return folder
+
+
+def test_it_names_both_commands():
+    assert COMMANDS[:2] == ["make search", "make test"]
+
+
+def test_make_knows_every_target_of_the_readme():
+    for target in ["search", "test", "test-slow", "lint", "bench", ".venv"]:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_pictures_are_there():
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).is_file(), picture
+
+
+@pytest.mark.slow
+def test_the_tour_runs_from_top_to_bottom(home):
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "1"}
+    ran = 0
+    for command in COMMANDS:
+        words = shlex.split(command)
+        if words[0] in ("make", "source"):
+            continue
+        assert words[0] == "python"
+        script, *rest = words[1:]
+        places = [f"storage.root={home / 'tables'}"]
+        if script == "study/run.py":
+            given = [word.partition("=")[0] for word in rest]
+            small = [word for word in SMALL if not word.startswith("search") or "--search" in rest]
+            small = [word for word in small if not (word.startswith("seeds") and "--search" in rest)]
+            rest = [word for word in rest if word.partition("=")[0] not in [name.partition("=")[0] for name in small]]
+            places += [f"dataset.cache={home / 'cache'}", *small]
+            assert given
+        done = subprocess.run(
+            [sys.executable, str(ROOT / script), *rest, *places], cwd=home, env=environment, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout.strip()
+        ran += 1
+    assert ran == 9
