@@ -1,15 +1,15 @@
 """Tiny trials of every method, whose numbers are kept in golden.json with the versions that they were made by.
 
 A method's `numerics` (and mdml.train.NUMERICS, for what all methods share) is part of the key under which results are
-reused: it must rise whenever numbers change, so that no table mixes old and new ones. When test_golden.py says so, raise it,
-and run
+reused: it must rise whenever numbers change, so that no table mixes old and new ones. When test_golden.py says so,
+raise it and run
 
     python -m tests.mdml.golden
 
 which writes golden.json anew, and refuses to where numbers moved under a version that did not.
 
-Processors round differently, and a few steps of ResNet-18 on images of 16 pixels make 1e-7 grow to 3e-3: Adam's first steps
-take the sign of gradients that nearly cancel. Hence ResNet-18 takes one step, a trunk of one convolution several.
+Processors round differently, and a few steps of ResNet-18 on images of 16 pixels make 1e-7 grow to 3e-3: Adam's first
+steps take the sign of gradients that nearly cancel. Hence ResNet-18 takes one step, a trunk of one convolution several.
 """
 
 import json

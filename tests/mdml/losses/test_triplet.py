@@ -98,6 +98,17 @@ def test_a_nearly_collapsed_embedding_is_mined_well_enough_in_float32(scatter, f
     assert found.item() == pytest.approx(expected, abs=5e-4)
 
 
+@pytest.mark.parametrize("form", ["conventional", "dual"])
+def test_unnormalised_embeddings_far_from_the_origin_are_mined_by_exact_distances(form):
+    """|f| = 1000, distances near 1: |a|^2 + |b|^2 - 2 ab would leave no digit of them in float32."""
+    generator = torch.Generator().manual_seed(0)
+    points = 1000 / 8 + torch.randn(1, 40, 64, generator=generator) / 8
+    labels = torch.arange(40) % 4
+    found = batch_hard_triplet(points, labels, torch.tensor([0.45]), form, normalize=False)
+    expected = brute.loss(points[0].tolist(), labels.tolist(), 0.45, form)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("tau", [0.05, 0.45])
 def test_equals_pytorch_metric_learning_slice_by_slice(tau, random_batch):
     slices, labels, _ = random_batch(slices=3, batch=40, width=16, classes=6, dtype=torch.float32)
@@ -124,6 +135,16 @@ def test_half_precision_is_raised_before_anything_is_computed(dtype, normalize, 
     expected.sum().backward()
     assert half.grad.dtype == dtype
     torch.testing.assert_close(half.grad, whole.grad.to(dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_autocast_does_not_coarsen_the_mining(normalize, random_batch):
+    """Similarities rounded to bfloat16 would tie by the dozen among 96 close samples."""
+    slices, labels, taus = random_batch(slices=3, batch=96, width=32, classes=4, spread=0.3, dtype=torch.float32)
+    expected = batch_hard_triplet(slices, labels, taus, "dual", normalize)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = batch_hard_triplet(slices, labels, taus, "dual", normalize)
+    assert found.tolist() == expected.tolist()
 
 
 class Counter(TorchDispatchMode):
