@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TEXT, FLAG, REAL = pa.string(), pa.bool_(), pa.float64()
 INT, LONG = pa.int32(), pa.int64()
@@ -115,6 +115,7 @@ TRIALS = TableSpec(
         Column("versions", TEXT, "JSON", "versions of Python and of the libraries"),
         Column("started_at", TIME, "UTC", "start of the trial"),
         Column("ended_at", TIME, "UTC", "end of the trial"),
+        Column("retrained", INT, "", "how often it was trained anew on purpose; null is never"),
     ),
 )
 

@@ -8,20 +8,22 @@ from results.files import read_parquet
 from results.layout import Generation, Layout, Signature
 from results.schema import TRIALS
 
-Standing = tuple[int, int]  # (place in STATUSES, microseconds since 1970 at which a failed trial ended, else 0)
+# Place in STATUSES, how often it was retrained, and the microseconds since 1970 at which a failed trial ended, else 0.
+Standing = tuple[int, int, int]
 STATUSES = ("failed", "stopped", "done")
 PART = -1  # in place of a generation's index: the row stands in a part
-MARK = pa.schema([TRIALS.schema.field(name) for name in ("trial_key", "status", "ended_at")])
+MARK = pa.schema([TRIALS.schema.field(name) for name in ("trial_key", "status", "ended_at", "retrained")])
 
 
 def standing_of(trials: pa.Table) -> dict[str, Standing]:
     """The standing of each row of `trials` by key: of two rows of one trial the greater stands, of equals the first."""
     found = {}
     ended = trials["ended_at"].cast(pa.int64()).to_pylist()
-    for key, status, end in zip(trials["trial_key"].to_pylist(), trials["status"].to_pylist(), ended, strict=True):
+    columns = (trials[name].to_pylist() for name in ("trial_key", "status", "retrained"))
+    for key, status, retrained, end in zip(*columns, ended, strict=True):
         if status not in STATUSES:
             raise ValueError(f"The status of a trial is one of {', '.join(STATUSES)}, found {status!r}")
-        found[key] = (STATUSES.index(status), (end or 0) if status == "failed" else 0)
+        found[key] = (STATUSES.index(status), retrained or 0, (end or 0) if status == "failed" else 0)
     return found
 
 

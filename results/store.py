@@ -1,8 +1,9 @@
 """The store: results that are committed once, read whole, and compacted behind a manifest.
 
 A trial's rows are parts named after its key; the part of `trials` is written last and is the commit mark. Which of two
-rows of one trial stands does not depend on who reads them: done stands over stopped and stopped over failed, of two
-failed rows the one that ended later stands, and otherwise the first.
+rows of one trial stands does not depend on who reads them: done stands over stopped and stopped over failed; of equal
+status, one that was retrained on purpose stands over what it replaces; of two failed rows the one that ended later
+stands; and otherwise the first.
 """
 
 import os

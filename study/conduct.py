@@ -32,6 +32,7 @@ class Study:
         store: the results.
         members: trials of an ablation, in order; of a search, those it has proposed so far (filled while it runs).
         shared: fields that all TrialSpecs share.
+        retrain: keys to train anew although they are in the store, with how often they will then have been.
         new: keys that were trained by this call.
     """
 
@@ -40,6 +41,7 @@ class Study:
     store: Store
     members: list[Member]
     shared: dict[str, Any]
+    retrain: dict[str, int] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
 
     @property
@@ -127,7 +129,7 @@ def member_row(study: str, member: Member, parameters: dict[str, Any] | None) ->
 def trained(study: Study) -> set[str]:
     """Keys that need no training: done ones, and whatever ended in a search, where a stop or a failure is an answer."""
     statuses = study.store.statuses()
-    return set(statuses) if study.searches else {key for key, status in statuses.items() if status == "done"}
+    return set(statuses) if study.searches else {key for key, status in statuses.items() if status == "done"} - set(study.retrain)
 
 
 def carry_out(study: Study) -> None:
@@ -147,7 +149,9 @@ def carry_out(study: Study) -> None:
     if not left:
         return
     by_index = {member.index: member.spec.key for member in left}
-    trials = [{"spec": member.spec.json(), "index": member.index} for member in left]
+    trials = [
+        {"spec": member.spec.json(), "index": member.index, "retrained": study.retrain.get(member.spec.key)} for member in left
+    ]
 
     def ended(index: int) -> None:
         study.new.add(by_index[index])
@@ -215,17 +219,17 @@ def show_plan(study: Study, console: Console) -> None:
     console.print(table)
 
 
-def other_source(study: Study) -> list[str]:
-    """Keys of reused rows that were made by other source files than those of today."""
+def other_source(study: Study) -> dict[str, int]:
+    """Reused trials that were made by other source files than today's: how often each was retrained, by key."""
     ours = {member.spec.key: member.spec.method for member in study.members}
-    rows = study.store.read("trials", ["trial_key", "source_hash", "status"], study=study.name).to_pylist()
-    return [
-        row["trial_key"]
+    rows = study.store.read("trials", ["trial_key", "source_hash", "status", "retrained"]).to_pylist()
+    return {
+        row["trial_key"]: row["retrained"] or 0
         for row in rows
         if row["status"] == "done"
         and row["trial_key"] in ours
         and row["source_hash"] != provenance.source_hash(ours[row["trial_key"]])
-    ]
+    }
 
 
 def report(study: Study, console: Console) -> int:
@@ -240,10 +244,10 @@ def report(study: Study, console: Console) -> int:
     folder = Path(store.root) / "reports" / study.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(render(table, "md") + "\n", encoding="utf-8")
-    if best_value(study) is not None:
-        learning_curves(store, study.name, folder / "curves.png")
-        if not study.searches:
-            comparison_plot(store, study.name, folder / "comparison.png")
+    if curve := _curve_column(study):
+        learning_curves(store, study.name, folder / "curves.png", curve)
+    if best_value(study) is not None and not study.searches:
+        comparison_plot(store, study.name, folder / "comparison.png")
     members = store.read("members", ["trial_key", "index"], study=study.name)
     keys = set(members["trial_key"].to_pylist())
     rows = store.read("trials", ["trial_key", "status", "arm", "error", study.metric], study=study.name)
@@ -259,6 +263,13 @@ def report(study: Study, console: Console) -> int:
     text = "none" if best is None else f"{best:.4f}"
     console.print(f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True)
     return 1 if failed and keys else 0
+
+
+def _curve_column(study: Study) -> str | None:
+    """The first of the curves' columns that holds something: a study without validation subjects has no val_accuracy."""
+    columns = ("val_accuracy", "test_accuracy", "train_accuracy")
+    rows = study.store.read("epochs", columns, study=study.name)
+    return next((name for name in columns if rows[name].null_count < len(rows)), None)
 
 
 def best_value(study: Study) -> float | None:

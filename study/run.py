@@ -73,11 +73,13 @@ def _command(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         store.check_writable()
     study = conduct.prepare(config, store)
+    old = conduct.other_source(study)
+    if arguments.retrain:
+        study.retrain = {key: times + 1 for key, times in old.items()}
     conduct.show_plan(study, console)
-    if old := conduct.other_source(study):
-        console.print(
-            f"{len(old)} of the trials in the store were made by other source files than today's: --retrain trains them again."
-        )
+    if old:
+        verb = "are trained again" if arguments.retrain else "are reused: --retrain trains them again"
+        console.print(f"{len(old)} of the trials in the store were made by other source files than today's and {verb}.")
     if arguments.dry_run:
         return 0
     conduct.register(study)

@@ -18,7 +18,8 @@ from study.trial import Faces, Trial, curves, device_name, spec_row, use_device
 class Worker(Trainable):
     """One step is one epoch. Torch, Kornia, the device's context, the faces and the trunk's start stay between trials.
 
-    The config of a trial is {"trial": {"spec": canonical JSON of its TrialSpec, "index": its number}}. A result holds `metric` (the search's objective), the
+    The config of a trial is {"trial": {"spec": canonical JSON of its TrialSpec, "index": its number}}, and "retrained"
+    where it is trained anew on purpose. A result holds `metric` (the search's objective), the
     record of the epoch and the row so far; the last one says `committed` once the trial's rows are in the store. An error of the
     trial is a result too: it is committed as a failed row, and the worker goes on.
     """
@@ -51,6 +52,7 @@ class Worker(Trainable):
             if record["epoch"] < self.spec.epochs:
                 return result
             tables = self.trial.finish()
+            tables["trials"][0]["retrained"] = self.retrained
             self.store.commit(self.spec.key, tables)
             return result | {"row": tables["trials"][0], "committed": "done", "done": True}
         except Exception as error:
@@ -70,6 +72,7 @@ class Worker(Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._release()
         self.spec = TrialSpec.parse(config["trial"]["spec"])
+        self.retrained = config["trial"].get("retrained")
 
     def _release(self) -> None:
         self.trial, self.records = None, None

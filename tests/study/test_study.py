@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from results import Store
+
 ROOT = Path(__file__).resolve().parents[2]
 VOLATILE = {"git_commit", "git_dirty", "seconds", "setup_seconds", "images_per_second", "peak_memory_bytes", "started_at", "ended_at"}
 
@@ -123,6 +125,26 @@ def test_failed_trials_are_rows_and_the_status_says_so(project):
     assert "not finite" in failed.out
     assert re.search(r"2 trials, 2 new, best none$", failed.out.strip())
     assert {row["status"] for row in project.read("trials")} == {"failed"}
+
+
+@pytest.mark.slow
+def test_what_other_source_made_is_named_and_trained_again_when_asked(project):
+    study = ["method=triplet", *project.tiny]
+    project.run(*study)
+    rows = project.read("trials")
+    older = Store(project.tables)
+    for row in rows:
+        curve = [epoch for epoch in project.read("epochs") if epoch["trial_key"] == row["trial_key"]]
+        older.commit(row["trial_key"], {"trials": [row | {"source_hash": "of another day", "retrained": 1}], "epochs": curve})
+    told = project.run(*study)
+    assert "2 of the trials" in told.out
+    assert "--retrain" in told.out
+    assert {row["source_hash"] for row in project.read("trials")} == {"of another day"}
+    again = project.run(*study, "--retrain")
+    assert re.search(r"2 trials, 2 new", again.out)
+    assert [row["retrained"] for row in project.read("trials")] == [2, 2]
+    assert {row["source_hash"] for row in project.read("trials")} == {row["source_hash"] for row in rows}
+    assert "--retrain" not in project.run(*study).out
 
 
 @pytest.mark.slow
