@@ -64,10 +64,21 @@ class Clock(tune.Callback):
 
 def ours(count: int, folder: Path) -> list[float]:
     """End times of our trials."""
-    config = load(["dataset.subjects=6", "dataset.per_class=1", "image_size=64", "folds=2", f"dataset.cache={folder}/cache", "method=mul_dml"])
+    config = load(
+        [
+            "dataset.subjects=6",
+            "dataset.per_class=1",
+            "image_size=64",
+            "folds=2",
+            f"dataset.cache={folder}/cache",
+            "method=mul_dml",
+        ]
+    )
     config["kind"] = "method"
     spec = plan.members(config, plan.open_faces(config), "overhead")[0].spec
-    trials = [{"spec": replace(spec, learning_rate=spec.learning_rate + i * 1e-6).json(), "index": i} for i in range(count)]
+    trials = [
+        {"spec": replace(spec, learning_rate=spec.learning_rate + i * 1e-6).json(), "index": i} for i in range(count)
+    ]
     ends: list[float] = []
     with engine.cluster(config):
         start = time.perf_counter()

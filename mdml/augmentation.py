@@ -30,6 +30,7 @@ class Augmentation:
             within +-`reach`.
         reach: largest shift when `shifts` is None, in fractions of the side.
         mirror: probability of a left-right flip.
+
     """
 
     angles: tuple[float, ...] = (0.0,)
@@ -96,7 +97,10 @@ def augmentation(name: str) -> Augmentation:
 
     Raises:
         MethodError: where there is none.
+
     """
     if name not in AUGMENTATIONS:
-        raise MethodError(f"Expected an augmentation out of {', '.join(AUGMENTATIONS)}, found augmentation.name={name}.")
+        raise MethodError(
+            f"Expected an augmentation out of {', '.join(AUGMENTATIONS)}, found augmentation.name={name}."
+        )
     return AUGMENTATIONS[name]

@@ -21,11 +21,14 @@ def triplet_rates(mined: BatchHard, thresholds: Tensor) -> Tensor:
     Returns:
         (7, N) float: one row for each of RATES, in that order, and last the count of valid anchors. Rates follow from the sums of
         many batches by division, which keeps the training step free of host synchronisation.
+
     """
     ap, an, pn, valid = mined
     h1 = ap - an + thresholds[:, None].to(ap)
     flipped = ap > pn
-    rows = torch.stack([(h1 > JUDGED_COMPLETE).to(ap), ((h1 <= JUDGED_COMPLETE) & flipped).to(ap), flipped.to(ap), ap, an, pn])
+    rows = torch.stack(
+        [(h1 > JUDGED_COMPLETE).to(ap), ((h1 <= JUDGED_COMPLETE) & flipped).to(ap), flipped.to(ap), ap, an, pn]
+    )
     counts = valid.sum().to(ap).expand(1, len(ap))
     return torch.cat([(rows * valid).sum(-1), counts])
 
@@ -53,6 +56,7 @@ def class_distances(slices: Tensor, labels: Tensor, most: int = 1024) -> tuple[T
 
     Returns:
         inter, intra: (N,) float each, on L2-normalised slices; NaN where there is no such pair.
+
     """
     if len(labels) > most:
         chosen = torch.linspace(0, len(labels) - 1, most, device=labels.device).long()

@@ -35,7 +35,9 @@ class Embedded:
 
 
 @torch.no_grad()
-def embed(network: Network, images: Tensor, labels: Tensor, index: Tensor, augmentation: Augmentation, batch: int = 256) -> Embedded:
+def embed(
+    network: Network, images: Tensor, labels: Tensor, index: Tensor, augmentation: Augmentation, batch: int = 256
+) -> Embedded:
     """Run a network in evaluation mode over images[index].
 
     Args:
@@ -45,6 +47,7 @@ def embed(network: Network, images: Tensor, labels: Tensor, index: Tensor, augme
         index: (M,) int64.
         augmentation: its test view is used.
         batch: images at a time.
+
     """
     network.eval()
     chunks = index.to(images.device).split(batch)
@@ -81,7 +84,9 @@ def macro_f1(counts: Tensor) -> float:
 
 
 @torch.no_grad()
-def knn_accuracy(memory: Tensor, memory_labels: Tensor, queries: Tensor, labels: Tensor, neighbours: int = NEIGHBOURS) -> float:
+def knn_accuracy(
+    memory: Tensor, memory_labels: Tensor, queries: Tensor, labels: Tensor, neighbours: int = NEIGHBOURS
+) -> float:
     """Accuracy of a vote of the nearest neighbours: memory (M, D), queries (Q, D) float; labels int64.
 
     Fewer than `neighbours` samples in memory all vote.
@@ -120,6 +125,7 @@ def scores(queries: Embedded, memory: Embedded) -> dict[str, float]:
 
     Returns:
         accuracy, balanced_accuracy, macro_f1, knn_accuracy, and recall_at_K for the K that the set is large enough for.
+
     """
     counts = confusion(queries.logits.argmax(1), queries.labels, queries.logits.shape[1])
     embedding = queries.embedding
@@ -133,6 +139,6 @@ def scores(queries: Embedded, memory: Embedded) -> dict[str, float]:
 
 
 def slice_knn(queries: Embedded, memory: Embedded) -> list[float]:
-    """kNN accuracy of every slice on its own."""
+    """KNN accuracy of every slice on its own."""
     ours, theirs = normalize_slices(queries.slices), normalize_slices(memory.slices)
     return [knn_accuracy(there, memory.labels, here, queries.labels) for here, there in zip(ours, theirs, strict=True)]

@@ -23,6 +23,7 @@ def batches(labels: Tensor, batch_size: int, sampler: str, generator: torch.Gene
     Yields:
         (B,) int64 positions into labels. The last batch is smaller where B does not divide M; a last batch of one sample, on which
         neither batch normalisation nor a triplet is defined, is dropped.
+
     """
     count = len(labels)
     order = torch.randperm(count, generator=generator) if sampler == "shuffle" else _in_turns(labels, generator)

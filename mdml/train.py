@@ -39,6 +39,7 @@ class Recipe:
         schedule: "constant" (the paper's) or "cosine" to 0 over all steps.
         sampler: "shuffle" or "balanced".
         augmentation: name of an augmentation.
+
     """
 
     epochs: int
@@ -74,7 +75,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed("head", seed))
         head = method.head(features, classes)
-    return Network(trunk, head).to(device, memory_format=torch.channels_last)
+    return Network(trunk, head).to(memory_format=torch.channels_last).to(device)
 
 
 def train(
@@ -105,6 +106,7 @@ def train(
 
     Raises:
         TrainingError: when a loss is not finite.
+
     """
     device, view = images.device, augmentation(recipe.augmentation)
     order = torch.Generator().manual_seed(derived_seed("order", seed))
@@ -152,7 +154,9 @@ class _Totals:
     def add(self, loss: StepLoss, logits: Tensor, slices: Tensor, labels: Tensor) -> None:
         images = len(labels)
         right = (logits.argmax(1) == labels).sum()
-        self.scalars += torch.stack([loss.total.detach() * images, loss.classification * images, right, torch.full_like(right, images)])
+        self.scalars += torch.stack(
+            [loss.total.detach() * images, loss.classification * images, right, torch.full_like(right, images)]
+        )
         metric = loss.metric if loss.metric is not None else torch.zeros_like(self.slices[0])
         self.slices += torch.stack([metric, spread(slices)])
         if loss.rates is not None:

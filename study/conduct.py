@@ -34,6 +34,7 @@ class Study:
         shared: fields that all TrialSpecs share.
         retrain: keys to train anew although they are in the store, with how often they will then have been.
         new: keys that were trained by this call.
+
     """
 
     name: str
@@ -68,6 +69,7 @@ def prepare(config: Config, store: Store) -> Study:
 
     Raises:
         StudyError, DatasetError, MethodError, StoreError: what is wrong.
+
     """
     plan.check(config)
     if config["kind"] == "search":
@@ -89,11 +91,14 @@ def register(study: Study) -> None:
 
     Raises:
         StudyError: where another study bears the name.
+
     """
     config = study.config
     known = [row for row in study.store.read("studies").to_pylist() if row["study"] == study.name]
     if known and plan.identity(json.loads(known[0]["config"])) != plan.identity(config):
-        raise StudyError(f"There is a study {study.name} with another configuration: choose another name in study=NAME.")
+        raise StudyError(
+            f"There is a study {study.name} with another configuration: choose another name in study=NAME."
+        )
     ablation = config["ablation"]["name"] if config["kind"] == "ablation" else None
     row = {
         "study": study.name,
@@ -129,7 +134,11 @@ def member_row(study: str, member: Member, parameters: dict[str, Any] | None) ->
 def trained(study: Study) -> set[str]:
     """Keys that need no training: done ones, and whatever ended in a search, where a stop or a failure is an answer."""
     statuses = study.store.statuses()
-    return set(statuses) if study.searches else {key for key, status in statuses.items() if status == "done"} - set(study.retrain)
+    return (
+        set(statuses)
+        if study.searches
+        else {key for key, status in statuses.items() if status == "done"} - set(study.retrain)
+    )
 
 
 def carry_out(study: Study) -> None:
@@ -139,7 +148,7 @@ def carry_out(study: Study) -> None:
 
     code = provenance.code()
     if study.searches:
-        indices, past, search, scheduler, note = _searching(study)
+        indices, search, scheduler, note = _searching(study)
         if not indices:
             return
         with engine.cluster(study.config), Display(study.name, len(indices), study.metric) as display:
@@ -150,7 +159,8 @@ def carry_out(study: Study) -> None:
         return
     by_index = {member.index: member.spec.key for member in left}
     trials = [
-        {"spec": member.spec.json(), "index": member.index, "retrained": study.retrain.get(member.spec.key)} for member in left
+        {"spec": member.spec.json(), "index": member.index, "retrained": study.retrain.get(member.spec.key)}
+        for member in left
     ]
 
     def ended(index: int) -> None:
@@ -160,9 +170,9 @@ def carry_out(study: Study) -> None:
         engine.run(study.config, study.store, display, study.metric, code, ended, trials)
 
 
-def _searching(study: Study) -> tuple[list[int], list[Any], Any, Any, Callable[[int], None]]:
-    """What is left of a search, its history, its searcher and scheduler, and what to do when a trial ends."""
-    from study.search import Space, StudySearch, StudyASHA, past_trials
+def _searching(study: Study) -> tuple[list[int], Any, Any, Callable[[int], None]]:
+    """What is left of a search, its searcher and scheduler, and what to do when a trial ends."""
+    from study.search import Space, StudyASHA, StudySearch, past_trials
 
     config, store, search = study.config, study.store, study.config["search"]
     rows = [row for row in store.read("members", study=study.name).to_pylist() if row["index"] < search["trials"]]
@@ -187,11 +197,13 @@ def _searching(study: Study) -> tuple[list[int], list[Any], Any, Any, Callable[[
         status = store.statuses().get(key)
         if status is None:
             return None
-        row = next(row for row in store.read("trials", ["trial_key", study.metric]).to_pylist() if row["trial_key"] == key)
+        row = next(
+            row for row in store.read("trials", ["trial_key", study.metric]).to_pylist() if row["trial_key"] == key
+        )
         return status, row[study.metric]
 
     searcher = StudySearch(Space(config), study.shared, search["seed"], indices, past, answered, proposed)
-    return indices, past, searcher, StudyASHA(config["epochs"], search["grace"], search["reduction"], past), ended
+    return indices, searcher, StudyASHA(config["epochs"], search["grace"], search["reduction"], past), ended
 
 
 def _curves(study: Study) -> dict[str, list[tuple[int, float]]]:
@@ -254,14 +266,20 @@ def report(study: Study, console: Console) -> int:
     failed = rows.filter(pc.equal(rows["status"], "failed")).to_pylist()
     at = f" storage.root={store.root}" if "storage.root" in study.config["given"] else ""
     console.print(f"table   {folder / 'table.md'}\nplots   {folder}", highlight=False, soft_wrap=True)
-    console.print(f'next    python results/query.py --table {study.name} --format latex{at}', highlight=False, soft_wrap=True)
+    console.print(
+        f"next    python results/query.py --table {study.name} --format latex{at}", highlight=False, soft_wrap=True
+    )
     if not study.searches and not study.new:
         console.print("Nothing was trained: every trial of this study is in the store.")
     for row in failed:
-        console.print(f"failed  {row['arm']} ({row['trial_key']}): {row['error']}", style="red", markup=False, soft_wrap=True)
+        console.print(
+            f"failed  {row['arm']} ({row['trial_key']}): {row['error']}", style="red", markup=False, soft_wrap=True
+        )
     best = best_value(study)
     text = "none" if best is None else f"{best:.4f}"
-    console.print(f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True)
+    console.print(
+        f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True
+    )
     return 1 if failed and keys else 0
 
 
@@ -276,7 +294,9 @@ def best_value(study: Study) -> float | None:
     """Of a search the best trial's metric, else the best arm's mean."""
     members = study.store.read("members", ["trial_key", "arm"], study=study.name).to_pylist()
     rows = study.store.read("trials", ["trial_key", "status", study.metric], study=study.name).to_pylist()
-    values = {row["trial_key"]: row[study.metric] for row in rows if row["status"] == "done" and row[study.metric] is not None}
+    values = {
+        row["trial_key"]: row[study.metric] for row in rows if row["status"] == "done" and row[study.metric] is not None
+    }
     arms: dict[str, list[float]] = defaultdict(list)
     for member in members:
         if member["trial_key"] in values:

@@ -45,6 +45,7 @@ def load(overrides: Sequence[str], ablation: str | None = None) -> Config:
 
     Raises:
         StudyError: one sentence a line for everything that is wrong.
+
     """
     parsed = _parse(overrides)
     groups = _groups()
@@ -87,7 +88,11 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _groups() -> dict[str, list[str]]:
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in sorted(CONF.iterdir()) if folder.is_dir()}
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir()
+    }
 
 
 def _compose(overrides: Sequence[str]) -> Config:

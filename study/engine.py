@@ -48,6 +48,7 @@ class Recorder(tune.Callback):
         display: what to tell.
         metric: column of the trial's row to show.
         ended: called with the trial's number when its rows are committed.
+
     """
 
     def __init__(self, store: Store, display: Display, metric: str, ended: Callable[[int], None]) -> None:
@@ -58,7 +59,9 @@ class Recorder(tune.Callback):
         """Tune's snapshots do not hold it: resuming is a query of the store."""
         return object, ()
 
-    def on_trial_result(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
         """Keep the curve; a trial that began anew on another worker begins anew here."""
         if result["training_iteration"] == 1:
             self.results[trial.trial_id] = []
@@ -97,6 +100,7 @@ def cluster(config: Config) -> Iterator[None]:
 
     Raises:
         StudyError: where RAY_ADDRESS names no cluster that answers.
+
     """
     address = os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -146,6 +150,7 @@ def run(
         trials: {"spec", "index"} of each trial, in order, or a search that proposes them.
         scheduler: may stop trials early.
         worker: the class of the warm workers.
+
     """
     wanted = config["cluster"]
     gpus = wanted["gpus_per_trial"]

@@ -31,7 +31,7 @@ class Arm(NamedTuple):
 class Member(NamedTuple):
     """A trial's place in a study: its number, and what to train."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of that name, which nobody calls
     spec: TrialSpec
 
 
@@ -40,6 +40,7 @@ def open_faces(config: Config) -> FaceSet:
 
     Raises:
         DatasetError: whatever is wrong with it.
+
     """
     options = {name: value for name, value in config["dataset"].items() if name not in ("name", "cache")}
     return open_dataset(
@@ -56,6 +57,7 @@ def arms(config: Config) -> list[Arm]:
 
     Raises:
         StudyError: one line for every arm that does not fit its method.
+
     """
     if config["kind"] == "ablation":
         wanted = {name: dict(arm) for name, arm in config["ablation"]["arms"].items()}
@@ -76,7 +78,17 @@ def arms(config: Config) -> list[Arm]:
 
 def shared_fields(config: Config, faces: FaceSet, study: str) -> dict[str, Any]:
     """Fields of a TrialSpec that every trial of a study shares."""
-    names = ("image_size", "channels", "folds", "fold_rule", "epochs", "batch_size", "learning_rate", "schedule", "sampler")
+    names = (
+        "image_size",
+        "channels",
+        "folds",
+        "fold_rule",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "schedule",
+        "sampler",
+    )
     weights = config["backbone"]["weights"]
     return {name: config[name] for name in names} | {
         "study": study,
@@ -96,6 +108,7 @@ def make_spec(shared: dict[str, Any], arm: Arm, fold: int, seed: int, search: st
 
     Raises:
         MethodError: where the recipe is out of range.
+
     """
     spec = TrialSpec(
         **shared,
@@ -129,26 +142,37 @@ def check(config: Config) -> None:
 
     Raises:
         StudyError: one line for everything that is wrong.
+
     """
     resources = config["cluster"]
     least = {"folds": (config["folds"], 2), "seeds": (config["seeds"], 1)}
     least |= {f"cluster.{name}": (resources[name], 1) for name in ("cpus", "workers", "cpus_per_trial")}
     problems = [
-        f"Expected {name} to be at least {low}, found {value}." for name, (value, low) in least.items() if value is not None and value < low
+        f"Expected {name} to be at least {low}, found {value}."
+        for name, (value, low) in least.items()
+        if value is not None and value < low
     ]
     if resources["gpus_per_trial"] is not None and resources["gpus_per_trial"] < 0:
         problems.append(f"Expected cluster.gpus_per_trial not to be negative, found {resources['gpus_per_trial']}.")
     given = config["given"]
     if config["kind"] == "search":
         if config["protocol"]["name"] != "sealed":
-            problems.append("A search is always sealed, since it must not look at test subjects: leave out protocol=paper.")
+            problems.append(
+                "A search is always sealed, since it must not look at test subjects: leave out protocol=paper."
+            )
         elif config["protocol"]["validation_fraction"] <= 0:
             problems.append("A search needs validation subjects: set protocol.validation_fraction above 0.")
         problems += [
-            f"A search trains each proposal once, on the first fold: leave out {name}." for name in given if name in ("seeds", "ablation")
+            f"A search trains each proposal once, on the first fold: leave out {name}."
+            for name in given
+            if name in ("seeds", "ablation")
         ]
     else:
-        problems += [f"Only a search has {name}: add --search or leave it out." for name in given if name.split(".")[0] == "search"]
+        problems += [
+            f"Only a search has {name}: add --search or leave it out."
+            for name in given
+            if name.split(".")[0] == "search"
+        ]
     if config["kind"] == "ablation":
         problems += [
             f"The arms of an ablation stand in its file under study/conf/ablation: leave out {name}, or write an ablation of your own."
@@ -168,6 +192,7 @@ def check_splits(config: Config, faces: FaceSet) -> None:
 
     Raises:
         DatasetError: what is wrong with it.
+
     """
     for fold in range(1 if config["kind"] == "search" else config["folds"]):
         split_fold(
@@ -184,7 +209,11 @@ def study_name(config: Config, faces: FaceSet) -> str:
     if config["study"]:
         return str(config["study"])
     text = json.dumps([identity(config), faces.fingerprint], sort_keys=True)
-    label = {"ablation": lambda: config["ablation"]["name"], "search": lambda: "search", "method": lambda: config["method"]["name"]}
+    label = {
+        "ablation": lambda: config["ablation"]["name"],
+        "search": lambda: "search",
+        "method": lambda: config["method"]["name"],
+    }
     return f"{label[config['kind']]()}-{config['dataset']['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -196,7 +225,9 @@ def identity(config: Config) -> Config:
         kept["search"] = {name: value for name, value in config["search"].items() if name != "trials"}
         # What was given is fixed in a search, so it makes another search.
         kept["fixed"] = sorted(
-            name for name in config["given"] if name.split(".")[0] == "method" or name in config["search"]["space"]["common"]
+            name
+            for name in config["given"]
+            if name.split(".")[0] == "method" or name in config["search"]["space"]["common"]
         )
     else:
         del kept["search"]

@@ -16,6 +16,7 @@ class Display:
         study: its name.
         total: trials to train.
         metric: name of what `best` is.
+
     """
 
     def __init__(self, study: str, total: int, metric: str) -> None:

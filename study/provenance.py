@@ -27,7 +27,9 @@ def code() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def versions() -> str:
     """JSON of the versions of Python and of the libraries that numbers depend on."""
-    return json.dumps({"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES}, sort_keys=True)
+    return json.dumps(
+        {"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES}, sort_keys=True
+    )
 
 
 def source_hash(method: str) -> str:
@@ -69,7 +71,9 @@ def _file_of(module: str) -> Path | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=30, check=True)  # noqa: S607
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

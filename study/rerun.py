@@ -24,11 +24,14 @@ def rerun(key: str, config: Config, console: Console) -> int:
 
     Raises:
         StudyError: where there is no such trial.
+
     """
     store = Store(config["storage"]["root"])
     rows = [row for row in store.read("trials").to_pylist() if row["trial_key"].startswith(key)]
     if len(rows) != 1:
-        raise StudyError(f"Expected the key of one trial under {store.root}, found {len(rows)} that begin with {key!r}.")
+        raise StudyError(
+            f"Expected the key of one trial under {store.root}, found {len(rows)} that begin with {key!r}."
+        )
     old = rows[0]
     if old["status"] == "failed":
         raise StudyError(f"The trial {old['trial_key']} failed and has no metrics to compare: {old['error']}")
@@ -36,8 +39,12 @@ def rerun(key: str, config: Config, console: Console) -> int:
     device = use_device(old["threads"])
     options = {name: value for name, value in spec.dataset.items() if name != "name"}
     cache = Path(config["dataset"]["cache"])
-    faces = open_dataset(spec.dataset["name"], image_size=spec.image_size, channels=spec.channels, cache=cache, **options)
-    trial = Trial(spec, Faces(faces, device), provenance.code(), lambda row: store.write("audits", f"{spec.key}-rerun", [row]))
+    faces = open_dataset(
+        spec.dataset["name"], image_size=spec.image_size, channels=spec.channels, cache=cache, **options
+    )
+    trial = Trial(
+        spec, Faces(faces, device), provenance.code(), lambda row: store.write("audits", f"{spec.key}-rerun", [row])
+    )
     records = trial.run()
     for _ in range(old["epochs"]):
         next(records)
@@ -52,5 +59,9 @@ def rerun(key: str, config: Config, console: Console) -> int:
         equal &= same
         table.add_row(name, repr(old[name]), repr(new.get(name)), "equal" if same else "differs")
     console.print(table)
-    console.print("All metrics are equal." if equal else f"Metrics differ; the row was made on {old['device']} with {old['versions']}.")
+    console.print(
+        "All metrics are equal."
+        if equal
+        else f"Metrics differ; the row was made on {old['device']} with {old['versions']}."
+    )
     return 0 if equal else 1

@@ -48,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python study/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(
+        prog="python study/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--search", action="store_true", help="search a space")
     what.add_argument("--ablation", metavar="NAME", help="carry out an ablation")
@@ -87,7 +89,10 @@ def _command(arguments: argparse.Namespace) -> int:
     try:
         conduct.carry_out(study)
     except KeyboardInterrupt:
-        print(f"Interrupted; what was finished is kept. Go on with: python study/run.py --resume {study.name}", file=sys.stderr)
+        print(
+            f"Interrupted; what was finished is kept. Go on with: python study/run.py --resume {study.name}",
+            file=sys.stderr,
+        )
         return 130
     return conduct.report(study, console)
 
@@ -101,11 +106,13 @@ def _composed(arguments: argparse.Namespace) -> Config:
 
 def _resumed(arguments: argparse.Namespace) -> Config:
     place = _place(arguments.overrides)
-    rows = [row for row in Store(place["storage"]["root"]).read("studies").to_pylist() if row["study"] == arguments.resume]
+    rows = [
+        row for row in Store(place["storage"]["root"]).read("studies").to_pylist() if row["study"] == arguments.resume
+    ]
     if not rows:
         raise StudyError(
-            f"There is no study {arguments.resume} under {place['storage']['root']}: set storage.root, or list the studies with "
-            'python results/query.py "SELECT study FROM studies".'
+            f"There is no study {arguments.resume} under {place['storage']['root']}: set storage.root, or see what is there with "
+            "python results/query.py."
         )
     config: Config = json.loads(rows[0]["config"])
     if "dataset.cache" in place["given"]:

@@ -35,11 +35,14 @@ class Space:
 
     Raises:
         StudyError: one line for everything in the space that no method owns.
+
     """
 
     def __init__(self, config: Config) -> None:
         search, given = config["search"], config["given"]
-        self.common: dict[str, Any] = {name: value for name, value in search["space"]["common"].items() if name not in given}
+        self.common: dict[str, Any] = {
+            name: value for name, value in search["space"]["common"].items() if name not in given
+        }
         narrowed = "method" in given or any(name.startswith("method.") for name in given)
         self.methods: list[str] = [config["method"]["name"]] if narrowed else list(search["methods"])
         self.fixed = {name: config["method"][name] for name in _given_options(given)}
@@ -57,18 +60,28 @@ class Space:
         return method, self.fixed | options, common
 
     def _check(self, common: Config) -> None:
-        problems = [f"search.methods names {name!r}, which is no method." for name in self.methods if name not in method_names()]
+        problems = [
+            f"search.methods names {name!r}, which is no method." for name in self.methods if name not in method_names()
+        ]
         problems += [
-            f"search.space.common can hold {', '.join(_COMMON)}, not {name!r}." for name in common if name not in _COMMON
+            f"search.space.common can hold {', '.join(_COMMON)}, not {name!r}."
+            for name in common
+            if name not in _COMMON
         ]
         for method in set(self.methods) & set(method_names()):
             fields = method_class(method).__dataclass_fields__
-            problems += [f"search.space.{method} names {name!r}, which the method does not have." for name in self.open[method] if name not in fields]
+            problems += [
+                f"search.space.{method} names {name!r}, which the method does not have."
+                for name in self.open[method]
+                if name not in fields
+            ]
         if not problems:
             # The corners of the space must be configurations; a point that is not shows before anything runs.
             for method in self.methods:
                 try:
-                    resolved_options(method, self.fixed | {name: _first(value) for name, value in self.open[method].items()})
+                    resolved_options(
+                        method, self.fixed | {name: _first(value) for name, value in self.open[method].items()}
+                    )
                 except MethodError as error:
                     problems.append(str(error))
         if problems:
@@ -82,13 +95,19 @@ def _given_options(given: Sequence[str]) -> list[str]:
 def _draw(trial: optuna.trial.BaseTrial, name: str, value: Any) -> Any:
     if isinstance(value, dict):
         if isinstance(value["low"], int) and isinstance(value["high"], int):
-            return trial.suggest_int(name, value["low"], value["high"], log=value.get("log", False), step=value.get("step", 1))
-        return trial.suggest_float(name, value["low"], value["high"], log=value.get("log", False), step=value.get("step"))
+            return trial.suggest_int(
+                name, value["low"], value["high"], log=value.get("log", False), step=value.get("step", 1)
+            )
+        return trial.suggest_float(
+            name, value["low"], value["high"], log=value.get("log", False), step=value.get("step")
+        )
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
         return [_draw(trial, f"{name}.{i}", item) for i, item in enumerate(value)]
     if isinstance(value, list):
         return trial.suggest_categorical(name, value)
-    raise StudyError(f"Expected search.space {name} to be a list of choices or a range of low and high, found {value!r}.")
+    raise StudyError(
+        f"Expected search.space {name} to be a list of choices or a range of low and high, found {value!r}."
+    )
 
 
 def _first(value: Any) -> Any:
@@ -104,7 +123,7 @@ def _first(value: Any) -> Any:
 class Past(NamedTuple):
     """A trial of this search that is committed: its number, what was proposed, how it ended, and its curve."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of that name, which nobody calls
     parameters: Parameters
     status: str
     curve: list[tuple[int, float]]
@@ -124,6 +143,7 @@ class StudySearch(OptunaSearch):
         past: committed trials of this search.
         answered: gives the Past of a key that is committed, or None.
         proposed: called with every Member and its parameters when it is proposed.
+
     """
 
     def __init__(
@@ -141,7 +161,9 @@ class StudySearch(OptunaSearch):
         self.waiting, self.answered, self.proposed = list(indices), answered, proposed
         super().__init__(space=space.draw, metric="metric", mode="max", sampler=_sampler(seed, 0))
         for trial in sorted(past):
-            self._ot_study.add_trial(self._remembered(trial.parameters, trial.status, trial.curve[-1][1] if trial.curve else None))
+            self._ot_study.add_trial(
+                self._remembered(trial.parameters, trial.status, trial.curve[-1][1] if trial.curve else None)
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune's snapshots do not hold it: resuming is a query of the store."""
@@ -176,7 +198,9 @@ class StudySearch(OptunaSearch):
         """Tell Optuna how a trial ended."""
         value = (result or {}).get("metric")
         failed = error or value is None or (result or {}).get("committed") == "failed"
-        self._ot_study.tell(self._ot_trials[trial_id], None if failed else value, _state("failed" if failed else "done"))
+        self._ot_study.tell(
+            self._ot_trials[trial_id], None if failed else value, _state("failed" if failed else "done")
+        )
 
     def _remembered(self, parameters: Parameters, status: str, value: float | None) -> optuna.trial.FrozenTrial:
         fixed = optuna.trial.FixedTrial(parameters)
@@ -210,17 +234,29 @@ class StudyASHA(ASHAScheduler):
 
     def __init__(self, epochs: int, grace: int, reduction: int, past: Sequence[Past]) -> None:
         super().__init__(
-            time_attr="training_iteration", metric="metric", mode="max", max_t=epochs, grace_period=min(grace, epochs), reduction_factor=reduction
+            time_attr="training_iteration",
+            metric="metric",
+            mode="max",
+            max_t=epochs,
+            grace_period=min(grace, epochs),
+            reduction_factor=reduction,
         )
         for trial in sorted(past):
             for epoch, value in trial.curve:
                 self._brackets[0].on_result(SimpleNamespace(trial_id=f"past-{trial.index}"), epoch, value)
 
 
-def past_trials(members: list[dict[str, Any]], statuses: dict[str, str], curves: dict[str, list[tuple[int, float]]]) -> list[Past]:
+def past_trials(
+    members: list[dict[str, Any]], statuses: dict[str, str], curves: dict[str, list[tuple[int, float]]]
+) -> list[Past]:
     """The committed trials of a search, from its members, the statuses of the store and the curves of its metric."""
     return [
-        Past(member["index"], json.loads(member["parameters"]), statuses[member["trial_key"]], curves.get(member["trial_key"], []))
+        Past(
+            member["index"],
+            json.loads(member["parameters"]),
+            statuses[member["trial_key"]],
+            curves.get(member["trial_key"], []),
+        )
         for member in members
         if member["trial_key"] in statuses
     ]
@@ -231,12 +267,19 @@ def check_search(config: Config) -> None:
 
     Raises:
         StudyError: one line for each that is out of range.
+
     """
     search = config["search"]
     least = {"trials": 1, "seed": 0, "grace": 1, "reduction": 2}
-    problems = [f"Expected search.{name} to be at least {low}, found {search[name]}." for name, low in least.items() if search[name] < low]
+    problems = [
+        f"Expected search.{name} to be at least {low}, found {search[name]}."
+        for name, low in least.items()
+        if search[name] < low
+    ]
     if search["metric"] not in ("val_accuracy", "val_balanced_accuracy"):
-        problems.append(f"Expected search.metric to be val_accuracy or val_balanced_accuracy, found {search['metric']}.")
+        problems.append(
+            f"Expected search.metric to be val_accuracy or val_balanced_accuracy, found {search['metric']}."
+        )
     if problems:
         raise StudyError("\n".join(problems))
 

@@ -43,6 +43,7 @@ class TrialSpec:
         weights: None, "imagenet", or the path of a state dict.
         weights_digest: sha256 of that file.
         numerics: versions of the training loop and of the method, "LOOP.METHOD".
+
     """
 
     study: str
@@ -101,6 +102,7 @@ def resolved_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         MethodError: where the options do not fit the method.
+
     """
     made = make_method(method, options)
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
@@ -119,6 +121,7 @@ def weights_digest(weights: str | None) -> str | None:
 
     Raises:
         StudyError: where the file is missing.
+
     """
     if weights is None or weights == "imagenet":
         return weights

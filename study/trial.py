@@ -35,7 +35,7 @@ def use_device(threads: int) -> torch.device:
         torch.backends.cudnn.benchmark = True
         return torch.device("cuda")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cpu")
 
 
@@ -62,6 +62,7 @@ class Trial:
 
     Raises:
         StudyError: where the data set is not the one that was planned.
+
     """
 
     def __init__(self, spec: TrialSpec, faces: Faces, code: Row, audit: Callable[[Row], None]) -> None:
@@ -74,7 +75,11 @@ class Trial:
         self.spec, self.faces, self._audit = spec, faces, audit
         self.method, self.records = spec.make_method(), list[Row]()
         self.split = split_fold(
-            faces.set, fold=spec.fold, folds=spec.folds, rule=spec.fold_rule, validation_fraction=spec.validation_fraction
+            faces.set,
+            fold=spec.fold,
+            folds=spec.folds,
+            rule=spec.fold_rule,
+            validation_fraction=spec.validation_fraction,
         )
         device = faces.images.device
         self.network = build_network(
@@ -108,7 +113,10 @@ class Trial:
             self.records.append(record)
             if paper and record["test_accuracy"] >= best:
                 best = record["test_accuracy"]
-                self._best = (record["epoch"], {name: value.clone() for name, value in self.network.state_dict().items()})
+                self._best = (
+                    record["epoch"],
+                    {name: value.clone() for name, value in self.network.state_dict().items()},
+                )
             yield record
 
     def finish(self) -> dict[str, list[Row]]:
@@ -207,7 +215,9 @@ class Trial:
 
     def _predictions(self, embedded: evaluation.Embedded) -> list[Row]:
         faces, scores = self.faces.set, embedded.logits.softmax(1)
-        columns = zip(self.split.test.tolist(), embedded.labels.tolist(), scores.argmax(1).tolist(), scores.tolist(), strict=True)
+        columns = zip(
+            self.split.test.tolist(), embedded.labels.tolist(), scores.argmax(1).tolist(), scores.tolist(), strict=True
+        )
         return [
             {
                 "trial_key": self.spec.key,
@@ -224,7 +234,20 @@ class Trial:
 
 def spec_row(spec: TrialSpec) -> Row:
     """The columns of `trials` that the spec alone decides."""
-    same = ("study", "arm", "method", "fold", "folds", "fold_rule", "seed", "protocol", "image_size", "channels", "batch_size", "numerics")
+    same = (
+        "study",
+        "arm",
+        "method",
+        "fold",
+        "folds",
+        "fold_rule",
+        "seed",
+        "protocol",
+        "image_size",
+        "channels",
+        "batch_size",
+        "numerics",
+    )
     return {name: getattr(spec, name) for name in same} | {
         "trial_key": spec.key,
         "dataset": spec.dataset["name"],
@@ -236,7 +259,10 @@ def spec_row(spec: TrialSpec) -> Row:
 
 def curves(key: str, records: list[Row]) -> dict[str, list[Row]]:
     """Rows of the tables `epochs` and `slices` from epoch records."""
-    epochs = [{"trial_key": key} | {name: value for name, value in record.items() if name in _EPOCH_COLUMNS} for record in records]
+    epochs = [
+        {"trial_key": key} | {name: value for name, value in record.items() if name in _EPOCH_COLUMNS}
+        for record in records
+    ]
     slices = [{"trial_key": key} | row for record in records for row in record["slices"]]
     return {"epochs": epochs, "slices": slices}
 
@@ -267,7 +293,11 @@ def device_name(kind: str) -> str:
     if kind == "cuda":
         return str(torch.cuda.get_device_name())
     cpus = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")] if cpus.exists() else []
+    names = (
+        [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")]
+        if cpus.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ray.tune import Trainable
 from datasets import open_dataset
 from results import Store
 from study.spec import TrialSpec
-from study.trial import Faces, Trial, curves, device_name, spec_row, use_device
+from study.trial import Faces, Row, Trial, curves, device_name, spec_row, use_device
 
 
 class Worker(Trainable):
@@ -31,6 +32,7 @@ class Worker(Trainable):
         self.store = Store(self.context["store_root"])
         self.faces: Faces | None = None
         self.trial: Trial | None = None
+        self.records: Iterator[Row] = iter(())
         # The libraries' million objects stay: collecting the garbage of a trial then takes a millisecond instead of 300.
         gc.collect()
         gc.freeze()
@@ -75,7 +77,7 @@ class Worker(Trainable):
         self.retrained = config["trial"].get("retrained")
 
     def _release(self) -> None:
-        self.trial, self.records = None, None
+        self.trial, self.records = None, iter(())
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

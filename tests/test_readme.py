@@ -44,7 +44,9 @@ def test_pictures_are_there():
 
 @pytest.mark.slow
 def test_the_tour_runs_from_top_to_bottom(home):
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
+        "OMP_NUM_THREADS": "1"
+    }
     ran = 0
     for command in COMMANDS:
         words = shlex.split(command)
@@ -61,7 +63,12 @@ def test_the_tour_runs_from_top_to_bottom(home):
             places += [f"dataset.cache={home / 'cache'}", *small]
             assert given
         done = subprocess.run(
-            [sys.executable, str(ROOT / script), *rest, *places], cwd=home, env=environment, capture_output=True, text=True, timeout=280
+            [sys.executable, str(ROOT / script), *rest, *places],
+            cwd=home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         assert done.stdout.strip()

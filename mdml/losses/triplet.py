@@ -50,8 +50,11 @@ def mine_batch_hard(slices: Tensor, labels: Tensor, normalized: bool = True) -> 
 
     Returns:
         p, n: (N, B) int64 indices into the batch (0 where there is none); valid: (B,) bool.
+
     """
-    near = slices @ slices.mT if normalized else -torch.cdist(slices, slices, compute_mode="donot_use_mm_for_euclid_dist")
+    near = (
+        slices @ slices.mT if normalized else -torch.cdist(slices, slices, compute_mode="donot_use_mm_for_euclid_dist")
+    )
     same = labels[:, None] == labels
     positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     p = near.masked_fill(~positive, torch.inf).argmin(-1)
@@ -86,7 +89,8 @@ class _MinedDistances(torch.autograd.Function):
         embeddings, p, n, norms, *distances = ctx.saved_tensors
         # Coinciding embeddings pull in no direction: weight 0 instead of 0 / 0.
         ap, an, pn = (
-            (gradient / distance).masked_fill_(distance == 0, 0) for gradient, distance in zip(gradients, distances, strict=True)
+            (gradient / distance).masked_fill_(distance == 0, 0)
+            for gradient, distance in zip(gradients, distances, strict=True)
         )
         count, batch, _ = embeddings.shape
         edges = embeddings.new_zeros(count, batch, batch)
@@ -111,6 +115,7 @@ def batch_hard_distances(slices: Tensor, labels: Tensor, normalize: bool = True)
 
     Returns:
         The three distances of each mined triplet, once differentiable, (N, B) each.
+
     """
     check_shapes(slices, labels)
     with torch.autocast(slices.device.type, enabled=False):
@@ -118,7 +123,8 @@ def batch_hard_distances(slices: Tensor, labels: Tensor, normalize: bool = True)
         norms = torch.linalg.vector_norm(raised.detach(), dim=-1, keepdim=True).clamp_min_(GUARD) if normalize else None
         embeddings = raised.detach() if norms is None else raised.detach() / norms
         p, n, valid = mine_batch_hard(embeddings, labels, normalize)
-        return BatchHard(*_MinedDistances.apply(raised, embeddings, norms, p, n), valid)
+        ap, an, pn = _MinedDistances.apply(raised, embeddings, norms, p, n)
+        return BatchHard(ap, an, pn, valid)
 
 
 def triplet_terms(mined: BatchHard, thresholds: Tensor, form: Form) -> Tensor:
@@ -153,6 +159,7 @@ def batch_hard_triplet(
 
     Raises:
         MethodError: where shapes or the form do not fit.
+
     """
     if form not in FORMS:
         raise MethodError(f'The form of a triplet loss is "conventional" or "dual", not {form!r}.')

@@ -26,9 +26,12 @@ def method_class(name: str) -> type[Method]:
 
     Raises:
         MethodError: where there is none of that name; names the nearest.
+
     """
     if name not in method_names():
-        raise MethodError(f"Expected a method out of {', '.join(method_names())}, found {name!r}.{_nearest(name, method_names())}")
+        raise MethodError(
+            f"Expected a method out of {', '.join(method_names())}, found {name!r}.{_nearest(name, method_names())}"
+        )
     cls: type[Method] = importlib.import_module(f"{__name__}.{name}").METHOD
     return cls
 
@@ -38,6 +41,7 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
 
     Raises:
         MethodError: for an unknown method, an unknown option, a value of the wrong type or out of range.
+
     """
     cls = method_class(name)
     fields = {field.name for field in dataclasses.fields(cls)}
@@ -49,7 +53,11 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
             )
         if not _fits(value, hints[option]):
             raise MethodError(f"method.{option} of {name} must be {_words(hints[option])}, found {value!r}.")
-    return cls(**{option: tuple(map(float, v)) if isinstance(v, (list, tuple)) else v for option, v in options.items()})
+    values: dict[str, Any] = {
+        option: tuple(map(float, value)) if isinstance(value, (list, tuple)) else value
+        for option, value in options.items()
+    }
+    return cls(**values)
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -61,7 +69,7 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, (list, tuple)) and all(_fits(item, float) for item in value)
     if origin is not None:
         return any(_fits(value, part) for part in typing.get_args(hint))
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, bool | str):
         return isinstance(value, hint)
     return isinstance(value, (int, float) if hint is float else hint)
 

@@ -41,6 +41,7 @@ class Method(ABC):
     Args:
         slice_dim: width of one slice of the embedding.
         dropout: probability of dropping a unit before the classifier.
+
     """
 
     slice_dim: int = 256

@@ -26,6 +26,7 @@ class MulDML(Triplet):
         thresholds: one for each slice; None for N evenly spaced over [0.15, 0.75]. All equal: the same-threshold ablation.
         form: "conventional" or "dual"; the paper's is dual.
         total_dim: width of the whole embedding, shared by the slices, for a comparison at equal width; None for slice_dim each.
+
     """
 
     thresholds: tuple[float, ...] | None = None

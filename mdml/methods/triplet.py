@@ -23,6 +23,7 @@ class Triplet(Method):
         thresholds: one for each slice, in units of distance between normalised embeddings, [0, 2].
         form: "conventional" or "dual".
         weight: weight of the metric loss beside the cross-entropy; 0.5 in the paper's code.
+
     """
 
     thresholds: tuple[float, ...] | None = (0.45,)

@@ -39,6 +39,7 @@ def build_trunk(backbone: str, channels: int, weights: str | None, seed: int) ->
 
     Raises:
         MethodError: for an unknown backbone or weights that cannot be had.
+
     """
     if backbone not in BACKBONES:
         raise MethodError(f"Expected a backbone out of {', '.join(BACKBONES)}, found backbone.name={backbone}.")
@@ -49,4 +50,4 @@ def build_trunk(backbone: str, channels: int, weights: str | None, seed: int) ->
 def _start(backbone: str, channels: int, weights: str | None, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BACKBONES[backbone][0](channels, weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return BACKBONES[backbone][0](channels, weights).to(memory_format=torch.channels_last)

@@ -27,6 +27,7 @@ class SlicedHead(nn.Module):
         slices: N.
         slice_dim: D, the width of one slice.
         dropout: probability of dropping a unit before the classifier.
+
     """
 
     def __init__(self, in_features: int, classes: int, slices: int, slice_dim: int, dropout: float) -> None:

@@ -24,6 +24,7 @@ def resnet18(channels: int = 3, weights: str | None = None) -> nn.Module:
 
     Raises:
         MethodError: where the weights cannot be had or do not fit.
+
     """
     network = torchvision.models.resnet18(weights=None)
     if channels != 3:
@@ -62,4 +63,6 @@ def _load(network: nn.Module, state: dict[str, Tensor], channels: int, source: s
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise MethodError(f"The weights of {source} do not fit a ResNet-18: {str(error).splitlines()[1].strip()}") from error
+        raise MethodError(
+            f"The weights of {source} do not fit a ResNet-18: {str(error).splitlines()[1].strip()}"
+        ) from error

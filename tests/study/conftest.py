@@ -18,10 +18,18 @@ class Project:
         self.tiny = ["dataset.subjects=4", "dataset.per_class=1", "image_size=16", "epochs=2", "folds=2", *self.places]
 
     def start(self, *arguments, **options):
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
+            "OMP_NUM_THREADS": "1"
+        }
         command = [sys.executable, str(ROOT / "study" / "run.py"), *arguments]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder, env=environment, **options
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env=environment,
+            **options,
         )
 
     def run(self, *arguments, status=0):
@@ -51,7 +59,9 @@ def tiny_config(tmp_path_factory):
 
     def make(*overrides, kind="method", ablation=None):
         tiny = ["dataset.subjects=4", "dataset.per_class=1", "image_size=16", "epochs=2", "folds=2"]
-        config = load([*tiny, f"dataset.cache={folder / 'cache'}", f"storage.root={folder / 'tables'}", *overrides], ablation)
+        config = load(
+            [*tiny, f"dataset.cache={folder / 'cache'}", f"storage.root={folder / 'tables'}", *overrides], ablation
+        )
         return config | {"kind": kind, "overrides": list(overrides)}
 
     return make

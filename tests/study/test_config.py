@@ -12,7 +12,9 @@ FILES = sorted(CONF.rglob("*.yaml"))
 def test_every_file_begins_with_a_command_that_composes(file):
     first = file.read_text().splitlines()[0]
     assert first.startswith("# python study/run.py ")
-    words = [word for word in shlex.split(first.removeprefix("# python study/run.py ")) if "[" not in word or "=" in word]
+    words = [
+        word for word in shlex.split(first.removeprefix("# python study/run.py ")) if "[" not in word or "=" in word
+    ]
     ablation = words[words.index("--ablation") + 1] if "--ablation" in words else None
     overrides = [word for word in words if "=" in word]
     config = load(overrides, ablation if ablation != "NAME" else None)

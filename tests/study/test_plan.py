@@ -12,7 +12,12 @@ def test_complete_replications_come_first(tiny_config):
     arms = list(config["ablation"]["arms"])
     assert [member.index for member in members] == list(range(10 * 2 * 2))
     assert [member.spec.arm for member in members] == arms * 4
-    assert [(member.spec.seed, member.spec.fold) for member in members[:: len(arms)]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [(member.spec.seed, member.spec.fold) for member in members[:: len(arms)]] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
 
 
 def test_the_arms_of_loss_form(tiny_config):
@@ -48,7 +53,11 @@ def test_a_longer_search_is_the_same_search_and_a_fixed_option_another(tiny_conf
 
 def test_arms_that_do_not_fit_are_all_named(tiny_config):
     config = tiny_config(kind="ablation", ablation="loss_form")
-    config["ablation"]["arms"] = {"a": {"method": "triplt"}, "b": {"method": "triplet", "slices": 3}, "c": {"method": "softmax"}}
+    config["ablation"]["arms"] = {
+        "a": {"method": "triplt"},
+        "b": {"method": "triplet", "slices": 3},
+        "c": {"method": "softmax"},
+    }
     with pytest.raises(StudyError) as caught:
         plan.arms(config)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["Arm a", "Arm b"]
@@ -61,7 +70,9 @@ def test_a_search_is_sealed(tiny_config):
         plan.check(tiny_config("protocol.validation_fraction=0", kind="search"))
 
 
-@pytest.mark.parametrize("override", ["folds=1", "seeds=0", "cluster.workers=0", "cluster.cpus_per_trial=0", "cluster.gpus_per_trial=-1"])
+@pytest.mark.parametrize(
+    "override", ["folds=1", "seeds=0", "cluster.workers=0", "cluster.cpus_per_trial=0", "cluster.gpus_per_trial=-1"]
+)
 def test_impossible_counts(tiny_config, override):
     with pytest.raises(StudyError, match=override.partition("=")[0]):
         plan.check(tiny_config(override))

@@ -50,7 +50,9 @@ def test_25_and_then_25_propose_what_50_would_have(tiny_config):
     whole, _ = searched(config, range(50))
     first, past = searched(config, range(25))
     second, _ = searched(config, range(25, 50), past)
-    assert {index: entry[0] for index, entry in (first | second).items()} == {index: entry[0] for index, entry in whole.items()}
+    assert {index: entry[0] for index, entry in (first | second).items()} == {
+        index: entry[0] for index, entry in whole.items()
+    }
     assert len({entry[1].key for entry in whole.values()}) == 50
 
 
@@ -62,7 +64,11 @@ def test_another_seed_proposes_others(tiny_config):
 
 def test_an_arm_is_asked_only_for_what_it_owns(tiny_config):
     proposed, _ = searched(tiny_config(kind="search"), range(30))
-    owned = {"softmax": set(), "triplet": {"triplet.thresholds.0", "triplet.form"}, "mul_dml": {"mul_dml.slices", "mul_dml.form"}}
+    owned = {
+        "softmax": set(),
+        "triplet": {"triplet.thresholds.0", "triplet.form"},
+        "mul_dml": {"mul_dml.slices", "mul_dml.form"},
+    }
     assert {spec.method for _, spec, _ in proposed.values()} == set(owned)
     for parameters, spec, _ in proposed.values():
         assert set(parameters) == {"learning_rate", "method"} | owned[spec.method]
@@ -107,12 +113,20 @@ def test_failed_trials_are_remembered_as_failed(tiny_config):
 
 
 def test_asha_filled_from_the_store_decides_as_one_that_saw_the_trials():
-    curves = [[(1, 0.3), (2, 0.4), (3, 0.5)], [(1, 0.5), (2, 0.6), (3, 0.7)], [(1, 0.6), (2, 0.7), (3, 0.9)], [(1, 0.1)]]
+    curves = [
+        [(1, 0.3), (2, 0.4), (3, 0.5)],
+        [(1, 0.5), (2, 0.6), (3, 0.7)],
+        [(1, 0.6), (2, 0.7), (3, 0.9)],
+        [(1, 0.1)],
+    ]
 
     def show(scheduler, name, curve):
         trial = SimpleNamespace(trial_id=name)
         scheduler.on_trial_add(None, trial)
-        return [scheduler.on_trial_result(None, trial, {"training_iteration": epoch, "metric": value}) for epoch, value in curve]
+        return [
+            scheduler.on_trial_result(None, trial, {"training_iteration": epoch, "metric": value})
+            for epoch, value in curve
+        ]
 
     live = StudyASHA(9, 1, 3, [])
     for number, curve in enumerate(curves):
@@ -123,12 +137,16 @@ def test_asha_filled_from_the_store_decides_as_one_that_saw_the_trials():
         fresh = StudyASHA(9, 1, 3, [])
         for number, curve in enumerate(curves):
             show(fresh, f"t{number}", curve)
-        assert show(again, "new", [(1, value), (2, value), (3, value)]) == show(fresh, "new", [(1, value), (2, value), (3, value)])
+        assert show(again, "new", [(1, value), (2, value), (3, value)]) == show(
+            fresh, "new", [(1, value), (2, value), (3, value)]
+        )
     assert show(live, "bad", [(1, 0.05)]) == ["STOP"]
     assert show(StudyASHA(9, 1, 3, []), "bad", [(1, 0.05)]) == ["CONTINUE"]
 
 
-@pytest.mark.parametrize("override", ["search.trials=0", "search.grace=0", "search.reduction=1", "search.metric=test_accuracy"])
+@pytest.mark.parametrize(
+    "override", ["search.trials=0", "search.grace=0", "search.reduction=1", "search.metric=test_accuracy"]
+)
 def test_impossible_searches(tiny_config, override):
     with pytest.raises(StudyError, match=override.partition("=")[0].partition(".")[2]):
         check_search(tiny_config(override, kind="search"))

@@ -16,7 +16,16 @@ import pytest
 from results import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-VOLATILE = {"git_commit", "git_dirty", "seconds", "setup_seconds", "images_per_second", "peak_memory_bytes", "started_at", "ended_at"}
+VOLATILE = {
+    "git_commit",
+    "git_dirty",
+    "seconds",
+    "setup_seconds",
+    "images_per_second",
+    "peak_memory_bytes",
+    "started_at",
+    "ended_at",
+}
 
 
 def numbers(project):
@@ -24,7 +33,10 @@ def numbers(project):
     rows = {}
     for table in ("trials", "epochs", "slices", "confusion", "predictions"):
         found = project.read(table)
-        rows[table] = sorted(json.dumps({name: row[name] for name in row if name not in VOLATILE}, sort_keys=True, default=str) for row in found)
+        rows[table] = sorted(
+            json.dumps({name: row[name] for name in row if name not in VOLATILE}, sort_keys=True, default=str)
+            for row in found
+        )
     return rows
 
 
@@ -69,7 +81,7 @@ def listeners(pids):
     for pid in pids:
         for entry in Path(f"/proc/{pid}/fd").glob("*"):
             with contextlib.suppress(OSError):
-                sockets.add(os.readlink(entry))
+                sockets.add(str(entry.readlink()))
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
@@ -135,7 +147,9 @@ def test_what_other_source_made_is_named_and_trained_again_when_asked(project):
     older = Store(project.tables)
     for row in rows:
         curve = [epoch for epoch in project.read("epochs") if epoch["trial_key"] == row["trial_key"]]
-        older.commit(row["trial_key"], {"trials": [row | {"source_hash": "of another day", "retrained": 1}], "epochs": curve})
+        older.commit(
+            row["trial_key"], {"trials": [row | {"source_hash": "of another day", "retrained": 1}], "epochs": curve}
+        )
     told = project.run(*study)
     assert "2 of the trials" in told.out
     assert "--retrain" in told.out
@@ -170,7 +184,15 @@ def test_killed_and_resumed_equals_undisturbed(project, tmp_path):
 
 @pytest.mark.slow
 def test_a_search_in_two_parts_equals_one_and_stops_early(project, tmp_path):
-    study = ["--search", *project.tiny, "epochs=4", "search.grace=1", "search.reduction=2", "cluster.workers=1", "dataset.per_class=2"]
+    study = [
+        "--search",
+        *project.tiny,
+        "epochs=4",
+        "search.grace=1",
+        "search.reduction=2",
+        "cluster.workers=1",
+        "dataset.per_class=2",
+    ]
     project.run(*study, "search.trials=5")
     project.run(*study, "search.trials=10")
     whole = type(project)(tmp_path / "whole")
@@ -179,7 +201,9 @@ def test_a_search_in_two_parts_equals_one_and_stops_early(project, tmp_path):
     done = whole.run(*one, *whole.places, "search.trials=10")
     assert re.search(r"10 trials, 10 new, best 0\.", done.out)
     assert numbers(project) == numbers(whole)
-    parameters = [sorted((row["index"], row["parameters"]) for row in each.read("members")) for each in (project, whole)]
+    parameters = [
+        sorted((row["index"], row["parameters"]) for row in each.read("members")) for each in (project, whole)
+    ]
     assert parameters[0] == parameters[1]
     rows = project.read("trials")
     stopped = [row for row in rows if row["status"] == "stopped"]

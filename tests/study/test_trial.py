@@ -52,7 +52,9 @@ def test_the_rows_of_a_done_trial_agree_with_each_other(begin):
     right = [prediction["predicted"] == prediction["label"] for prediction in tables["predictions"]]
     assert row["test_accuracy"] == pytest.approx(sum(right) / len(right))
     assert len(right) == row["test_images"] == len(trial.split.test)
-    diagonal = sum(cell["count"] for cell in tables["confusion"] if cell["split"] == "test" and cell["truth"] == cell["predicted"])
+    diagonal = sum(
+        cell["count"] for cell in tables["confusion"] if cell["split"] == "test" and cell["truth"] == cell["predicted"]
+    )
     assert diagonal == sum(right)
     assert {prediction["subject"] for prediction in tables["predictions"]}.isdisjoint(
         trial.faces.set.subjects[trial.split.train].tolist() + trial.faces.set.subjects[trial.split.validation].tolist()
@@ -135,14 +137,22 @@ def numbers(root, key):
     for table in ("trials", "epochs", "slices", "confusion", "predictions"):
         found = [row for row in store.read(table).to_pylist() if row["trial_key"] == key]
         assert found
-        rows[table] = sorted(json.dumps({name: row[name] for name in row if name not in volatile}, default=str) for row in found)
+        rows[table] = sorted(
+            json.dumps({name: row[name] for name in row if name not in volatile}, default=str) for row in found
+        )
     return rows
 
 
 def test_an_error_of_the_trial_is_a_failed_row_and_the_worker_goes_on(tiny_config, tmp_path):
     config = tiny_config("method=triplet")
     spec = plan.members(config, plan.open_faces(config), "s")[0].spec
-    context = {"cpus": 1, "cache": config["dataset"]["cache"], "code": CODE, "metric": "val_accuracy", "store_root": str(tmp_path)}
+    context = {
+        "cpus": 1,
+        "cache": config["dataset"]["cache"],
+        "code": CODE,
+        "metric": "val_accuracy",
+        "store_root": str(tmp_path),
+    }
     worker = Worker.__new__(Worker)
     broken = replace(spec, learning_rate=1e30)
     worker.setup({"trial": {"spec": broken.json()}}, context)
