@@ -254,6 +254,12 @@ def test_a_loss_that_is_not_finite_ends_the_training(name):
         run(method, network=network)
 
 
+def test_a_metric_loss_without_end_ends_the_training_though_the_cross_entropy_is_finite():
+    """In a single step, before the weights take it up."""
+    with pytest.raises(TrainingError, match=r"not finite in epoch 1"):
+        run(toy.made("triplet", weight=1e39), Recipe(1, 14, 1e-3))
+
+
 def test_batches_without_a_valid_anchor_leave_their_rates_open():
     """One class only: no triplet is valid in the whole epoch."""
     records, _ = run(toy.made("triplet"), labels=torch.zeros(20, dtype=torch.int64), watch={})

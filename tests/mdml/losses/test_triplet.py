@@ -140,7 +140,7 @@ def test_half_precision_is_raised_before_anything_is_computed(dtype, normalize, 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_autocast_does_not_coarsen_the_mining(normalize, random_batch):
     """Similarities rounded to bfloat16 would tie by the dozen among 96 close samples."""
-    slices, labels, taus = random_batch(slices=3, batch=96, width=32, classes=4, spread=0.3, dtype=torch.float32)
+    slices, labels, taus = random_batch(slices=3, batch=96, width=32, classes=4, spread=2.0, dtype=torch.float32)
     expected = batch_hard_triplet(slices, labels, taus, "dual", normalize)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = batch_hard_triplet(slices, labels, taus, "dual", normalize)

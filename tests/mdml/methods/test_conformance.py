@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from mdml.diagnostics import RATES
+from mdml.losses import batch_hard_triplet
+from mdml.losses.triplet import FORMS
 from mdml.methods import make_method, method_names
 from mdml.methods.base import Output
 
@@ -155,6 +157,19 @@ def test_the_total_is_cross_entropy_and_the_weighted_mean_of_the_slices(form, we
     assert loss.total.item() == pytest.approx(1.945910 + weight * 0.213323, abs=1e-6)
     assert loss.rates is not None
     assert (loss.rates[1] / loss.rates[-1]).tolist() == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("name", ["triplet", "mul_dml"])
+def test_each_form_is_that_of_the_loss(name):
+    method, head = made(name)
+    output, labels = head(features(10)), torch.tensor(LABELS["all classes"])
+    losses = []
+    for form in FORMS:
+        found = make_method(name, {"form": form}).loss(output, labels).metric
+        losses.append(batch_hard_triplet(output.slices, labels, torch.tensor(method.layout.thresholds), form).detach())
+        assert found is not None
+        assert torch.equal(found, losses[-1])
+    assert not torch.isclose(*losses).any()
 
 
 def test_weight_zero_is_the_softmax_method():
