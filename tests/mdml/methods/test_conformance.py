@@ -169,7 +169,7 @@ def test_each_form_is_that_of_the_loss(name):
         losses.append(batch_hard_triplet(output.slices, labels, torch.tensor(method.layout.thresholds), form).detach())
         assert found is not None
         assert torch.equal(found, losses[-1])
-    assert not torch.isclose(*losses).any()
+    assert not torch.isclose(losses[0], losses[1]).any()
 
 
 def test_weight_zero_is_the_softmax_method():
