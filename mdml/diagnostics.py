@@ -41,8 +41,8 @@ def spread(slices: Tensor) -> Tensor:
     """
     embeddings = normalize_slices(slices.float())
     batch = embeddings.shape[1]
-    variance = 1 - embeddings.mean(1).square().sum(-1)
-    return (2 * variance * batch / (batch - 1)).clamp_min(0).sqrt()
+    variance = (embeddings - embeddings.mean(1, keepdim=True)).square().sum((1, 2)) / (batch - 1)
+    return (2 * variance).sqrt()
 
 
 @torch.no_grad()
@@ -50,8 +50,8 @@ def class_distances(slices: Tensor, labels: Tensor, most: int = 1024) -> tuple[T
     """Mean distance between samples of different classes and of the same class, per slice.
 
     Args:
-        slices: (N, B, D) float; labels: (B,) int64.
-        labels: class ids.
+        slices: (N, B, D) float.
+        labels: (B,) int64.
         most: of more samples than this, evenly spaced ones are taken.
 
     Returns:

@@ -34,6 +34,12 @@ class Embedded:
         return normalize_slices(self.slices).transpose(0, 1).flatten(1)
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where a GPU has it, else float32: the precision of training and of evaluation alike."""
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+
+
 @torch.no_grad()
 def embed(
     network: Network, images: Tensor, labels: Tensor, index: Tensor, augmentation: Augmentation, batch: int = 256
@@ -51,7 +57,7 @@ def embed(
     """
     network.eval()
     chunks = index.to(images.device).split(batch)
-    with torch.autocast(images.device.type, enabled=images.is_cuda):
+    with mixed_precision(images.device):
         outputs = [network(augmentation.test(images[chunk])) for chunk in chunks]
     return Embedded(
         torch.cat([output.logits.float() for output in outputs]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ class Recipe:
         for name, least in (("epochs", 1), ("batch_size", 2)):
             if getattr(self, name) < least:
                 raise MethodError(f"{name} must be at least {least}, found {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise MethodError(f"learning_rate must be positive, found {self.learning_rate}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise MethodError(f"learning_rate must be positive and finite, found {self.learning_rate}.")
         if self.schedule not in ("constant", "cosine"):
             raise MethodError(f"schedule must be constant or cosine, found {self.schedule}.")
         if self.sampler not in SAMPLERS:
@@ -106,8 +107,11 @@ def train(
 
     Raises:
         TrainingError: when a loss is not finite.
+        MethodError: for fewer than two images, on which neither batch normalisation nor a triplet is defined.
 
     """
+    if len(index) < 2:
+        raise MethodError(f"Training needs at least 2 images, found {len(index)}: use fewer folds or more faces.")
     device, view = images.device, augmentation(recipe.augmentation)
     order = torch.Generator().manual_seed(derived_seed("order", seed))
     warps = torch.Generator().manual_seed(derived_seed("augmentation", seed))
@@ -116,7 +120,6 @@ def train(
     steps = sum(1 for _ in batches(host_labels, recipe.batch_size, "shuffle", torch.Generator()))
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=True)
     horizon = recipe.epochs * steps
-    half = torch.bfloat16 if images.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else None
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, horizon) if recipe.schedule == "cosine" else None
     for epoch in range(1, recipe.epochs + 1):
         start = time.perf_counter()
@@ -125,7 +128,7 @@ def train(
         for batch in batches(host_labels, recipe.batch_size, recipe.sampler, order):
             chosen = index[batch].to(device, non_blocking=True)
             inputs, truth = view.train(images[chosen], warps), labels[chosen]
-            with torch.autocast(device.type, dtype=half, enabled=half is not None):
+            with evaluation.mixed_precision(device):
                 output = network(inputs.contiguous(memory_format=torch.channels_last))
                 loss = method.loss(output, truth)
             optimizer.zero_grad()
@@ -148,7 +151,6 @@ class _Totals:
         self.scalars = torch.zeros(4, device=device)  # total loss, cross-entropy, right answers, images
         self.slices = torch.zeros(2, self.layout.slices, device=device)  # metric loss, spread
         self.rates = torch.zeros(len(RATES) + 1, self.layout.slices, device=device)
-        self.steps = 0
 
     @torch.no_grad()
     def add(self, loss: StepLoss, logits: Tensor, slices: Tensor, labels: Tensor) -> None:
@@ -158,16 +160,15 @@ class _Totals:
             [loss.total.detach() * images, loss.classification * images, right, torch.full_like(right, images)]
         )
         metric = loss.metric if loss.metric is not None else torch.zeros_like(self.slices[0])
-        self.slices += torch.stack([metric, spread(slices)])
+        self.slices += torch.stack([metric, spread(slices)]) * images
         if loss.rates is not None:
             self.rates += loss.rates
-        self.steps += 1
 
     def record(self, epoch: int) -> dict[str, Any]:
         total, cross_entropy, right, images = self.scalars.tolist()
-        if not all(map(torch.isfinite, torch.tensor([total, cross_entropy]))):
+        if not (math.isfinite(total) and math.isfinite(cross_entropy)):
             raise TrainingError(f"The loss is not finite in epoch {epoch}.")
-        metric, spreads = (self.slices / self.steps).tolist()
+        metric, spreads = (self.slices / images).tolist()
         has_metric = bool(self.layout.thresholds)
         sums, valid = self.rates[:-1].tolist(), self.rates[-1].tolist()
         slices = []

@@ -81,6 +81,8 @@ def prepare(config: Config, store: Store) -> Study:
         plan.arms(config)
     faces = plan.open_faces(config)
     plan.check_splits(config, faces)
+    # A study is its configuration and its data: resumed on other faces it would be another one under the same name.
+    config = config | {"fingerprint": faces.fingerprint}
     name = plan.study_name(config, faces)
     members = [] if config["kind"] == "search" else plan.members(config, faces, name)
     return Study(name, config, store, members, plan.shared_fields(config, faces, name))
@@ -97,7 +99,7 @@ def register(study: Study) -> None:
     known = [row for row in study.store.read("studies").to_pylist() if row["study"] == study.name]
     if known and plan.identity(json.loads(known[0]["config"])) != plan.identity(config):
         raise StudyError(
-            f"There is a study {study.name} with another configuration: choose another name in study=NAME."
+            f"There is a study {study.name} with another configuration or other faces: choose another name in study=NAME."
         )
     ablation = config["ablation"]["name"] if config["kind"] == "ablation" else None
     row = {

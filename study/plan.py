@@ -208,7 +208,7 @@ def study_name(config: Config, faces: FaceSet) -> str:
     """The given name, or one made from the configuration and the data, so that the same command finds the same study."""
     if config["study"]:
         return str(config["study"])
-    text = json.dumps([identity(config), faces.fingerprint], sort_keys=True)
+    text = json.dumps(identity(config) | {"fingerprint": faces.fingerprint}, sort_keys=True)
     label = {
         "ablation": lambda: config["ablation"]["name"],
         "search": lambda: "search",

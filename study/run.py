@@ -70,6 +70,10 @@ def _command(arguments: argparse.Namespace) -> int:
         from study.rerun import rerun
 
         return rerun(arguments.rerun, _place(arguments.overrides), console)
+    if arguments.retrain and arguments.search:
+        raise StudyError(
+            "A search is not retrained, since its proposals depend on its own rows: start another with search.seed=."
+        )
     config = _resumed(arguments) if arguments.resume else _composed(arguments)
     store = Store(config["storage"]["root"])
     if not arguments.dry_run:

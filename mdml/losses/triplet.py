@@ -52,9 +52,11 @@ def mine_batch_hard(slices: Tensor, labels: Tensor, normalized: bool = True) -> 
         p, n: (N, B) int64 indices into the batch (0 where there is none); valid: (B,) bool.
 
     """
-    near = (
-        slices @ slices.mT if normalized else -torch.cdist(slices, slices, compute_mode="donot_use_mm_for_euclid_dist")
-    )
+    if normalized:
+        # -d(i,j)^2 / 2 up to a constant of row i; the squares matter for rows below the guard, whose length is not 1.
+        near = slices @ slices.mT - slices.square().sum(-1).unsqueeze(-2) / 2
+    else:
+        near = -torch.cdist(slices, slices, compute_mode="donot_use_mm_for_euclid_dist")
     same = labels[:, None] == labels
     positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     p = near.masked_fill(~positive, torch.inf).argmin(-1)
@@ -98,7 +100,8 @@ class _MinedDistances(torch.autograd.Function):
         edges.view(count, -1).scatter_add_(1, p * batch + n, pn)
         laplacian = (edges + edges.mT).neg_()
         laplacian.diagonal(dim1=1, dim2=2).sub_(laplacian.sum(2))
-        gradient = laplacian @ embeddings
+        with torch.autocast(embeddings.device.type, enabled=False):
+            gradient = laplacian @ embeddings
         if norms is not None:
             along = torch.linalg.vecdot(gradient, embeddings).unsqueeze(-1)
             gradient.addcmul_(embeddings, along.masked_fill_(norms <= GUARD, 0), value=-1).div_(norms)

@@ -70,7 +70,7 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is not None:
         return any(_fits(value, part) for part in typing.get_args(hint))
     if isinstance(value, bool | str):
-        return isinstance(value, hint)
+        return hint is type(value)
     return isinstance(value, (int, float) if hint is float else hint)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,8 +35,8 @@ class Triplet(Method):
         super().__post_init__()
         if self.form not in FORMS:
             raise MethodError(f'method.form must be "conventional" or "dual", found {self.form!r}.')
-        if self.weight < 0:
-            raise MethodError(f"method.weight must not be negative, found {self.weight}.")
+        if not 0 <= self.weight < math.inf:
+            raise MethodError(f"method.weight must be finite and not negative, found {self.weight}.")
         slices, thresholds = self.layout.slices, list(self.layout.thresholds)
         if len(thresholds) != slices:
             raise MethodError(

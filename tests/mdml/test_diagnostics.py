@@ -71,7 +71,6 @@ def test_spread_of_two_opposite_points_is_two_and_of_a_collapsed_batch_zero():
     assert spread(collapsed).tolist() == [0.0]
 
 
-@pytest.mark.xfail(strict=True, reason="1 - |mean|^2 cancels: float32 leaves up to 5e-4 of a collapsed batch")
 def test_spread_of_any_collapsed_batch_is_zero():
     points = torch.randn(50, 1, 256, generator=torch.Generator().manual_seed(0)).expand(50, 8, 256)
     assert spread(points).max().item() < 1e-6

@@ -76,7 +76,6 @@ def test_a_row_shorter_than_the_guard_is_divided_by_it():
     assert mined.an[0, :2].tolist() == pytest.approx([1.2, 2**0.5])
 
 
-@pytest.mark.xfail(strict=True, reason="similarity orders as distance does only among rows of length 1")
 def test_the_farthest_positive_is_right_beside_a_short_row():
     """Anchor (1,0) and two positives: the origin, at 1, and (.6,.8), at sqrt(.8) = .894427; then
     (.3,.953939), at sqrt(1.4) = 1.183216."""

@@ -145,7 +145,6 @@ def test_what_does_not_fit_is_refused(name, options, message):
         make_method(name, options)
 
 
-@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="known gap of mdml.methods")
 @pytest.mark.parametrize(("name", "options", "message"), GAPS.values(), ids=GAPS)
 def test_gaps(name, options, message):
     with pytest.raises(MethodError, match=message):
