@@ -33,15 +33,17 @@ from mdml.losses.triplet import Form
 SLICES = (1, 7, 13, 32, 64)
 
 
-def peer(slices: Tensor, labels: Tensor, thresholds: Tensor) -> Tensor:
-    """The same loss as a loop: one miner and one TripletMarginLoss a slice."""
+def peer(thresholds: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The same loss as a loop: one miner, and one TripletMarginLoss a slice, made beforehand."""
     distance = LpDistance(normalize_embeddings=True)
     miner = BatchHardMiner(distance=distance)
-    losses = []
-    for embeddings, threshold in zip(slices, thresholds.tolist(), strict=True):
-        loss = TripletMarginLoss(margin=threshold, distance=distance, reducer=MeanReducer())
-        losses.append(loss(embeddings, labels, miner(embeddings, labels)))
-    return torch.stack(losses)
+    losses = [TripletMarginLoss(margin=tau, distance=distance, reducer=MeanReducer()) for tau in thresholds.tolist()]
+
+    def loss(slices: Tensor, labels: Tensor, thresholds: Tensor) -> Tensor:
+        each = zip(losses, slices, strict=True)
+        return torch.stack([triplet(embeddings, labels, miner(embeddings, labels)) for triplet, embeddings in each])
+
+    return loss
 
 
 def main() -> None:
@@ -63,11 +65,12 @@ def main() -> None:
         slices = torch.randn(count, arguments.batch, arguments.width, device=device, requires_grad=True)
         labels = torch.randint(0, 7, (arguments.batch,), device=device)
         thresholds = torch.linspace(0.15, 0.75, count, device=device)
-        torch.testing.assert_close(batch_hard_triplet(slices, labels, thresholds), peer(slices, labels, thresholds))
+        loop = peer(thresholds)
+        torch.testing.assert_close(batch_hard_triplet(slices, labels, thresholds), loop(slices, labels, thresholds))
         theirs: list[float] = []
         ours: dict[Form, list[float]] = {"conventional": [], "dual": []}
         for _ in range(arguments.repeats):
-            theirs.append(_time(peer, slices, labels, thresholds))
+            theirs.append(_time(loop, slices, labels, thresholds))
             for form, times in ours.items():
                 times.append(_time(partial(batch_hard_triplet, form=form), slices, labels, thresholds))
         for form, times in ours.items():

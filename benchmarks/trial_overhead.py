@@ -85,7 +85,7 @@ def ours(count: int, folder: Path) -> list[float]:
         with Display("overhead", count, "test_accuracy") as display:
             store = Store(folder / "tables")
             engine.run(config, store, display, "test_accuracy", {"git_commit": None, "git_dirty": None},
-                       lambda index: ends.append(time.perf_counter() - start), trials, worker=IdleWorker)  # fmt: skip
+                       lambda key, status: ends.append(time.perf_counter() - start), trials, worker=IdleWorker)  # fmt: skip
     return ends
 
 

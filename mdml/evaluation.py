@@ -73,20 +73,20 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 def accuracy(counts: Tensor) -> float:
     """Share of the diagonal of a confusion matrix."""
-    return (counts.diagonal().sum() / counts.sum()).item()
+    return counts.diagonal().sum().item() / counts.sum().item()
 
 
 def balanced_accuracy(counts: Tensor) -> float:
     """Mean recall over the classes that occur."""
     present = counts.sum(1) > 0
-    return (counts.diagonal()[present] / counts.sum(1)[present]).mean().item()
+    return (counts.diagonal()[present].double() / counts.sum(1)[present]).mean().item()
 
 
 def macro_f1(counts: Tensor) -> float:
     """Mean of the classes' F1 = 2 TP / (2 TP + FP + FN), over the classes that occur or are predicted."""
     denominator = counts.sum(0) + counts.sum(1)
     present = denominator > 0
-    return (2 * counts.diagonal()[present] / denominator[present]).mean().item()
+    return (2 * counts.diagonal()[present].double() / denominator[present]).mean().item()
 
 
 @torch.no_grad()

@@ -102,8 +102,9 @@ def train(
         seed: of the order, the augmentation and the dropout: all methods of one seed meet the same images in the same order.
 
     Yields:
-        dict of epoch (from 1), train_loss, classification_loss, metric_loss (None without one), train_accuracy, seconds,
-        NAME_loss, NAME_accuracy, NAME_balanced_accuracy for each watched set, and `slices`: a list of one dict a slice.
+        dict of epoch (from 1), train_loss, classification_loss, metric_loss (None without one), train_accuracy,
+        training_seconds, seconds (with the watched sets), NAME_loss, NAME_accuracy, NAME_balanced_accuracy for each watched
+        set, and `slices`: a list of one dict a slice.
 
     Raises:
         TrainingError: when a loss is not finite.
@@ -137,7 +138,7 @@ def train(
             if cosine is not None:
                 cosine.step()
             totals.add(loss, output.logits, output.slices, truth)
-        record = totals.record(epoch)
+        record = totals.record(epoch) | {"training_seconds": time.perf_counter() - start}
         for name, members in watch.items():
             record |= _judge(name, evaluation.embed(network, images, labels, members, view), record["slices"])
         yield record | {"seconds": time.perf_counter() - start}

@@ -103,7 +103,7 @@ TRIALS = TableSpec(
         Column("setup_seconds", REAL, "s", "wall time before the first batch"),
         Column("images_per_second", REAL, "images/s", "training images per second of training"),
         Column("peak_memory_bytes", LONG, "bytes", "peak memory of the device, or of the process on a CPU"),
-        Column("device", TEXT, "", "name of the GPU or CPU"),
+        Column("device", TEXT, "", "cuda or cpu, and the model"),
         Column("host", TEXT, "", "name of the machine"),
         Column("threads", INT, "", "CPU threads of the worker"),
         Column("config", TEXT, "JSON", "canonical JSON of the TrialSpec"),

@@ -149,8 +149,10 @@ class Store:
         finally:
             if trial.parent.is_dir():
                 trial.unlink(missing_ok=True)
-            for folder in reversed(made):
-                folder.rmdir()
+            # Another study may have put something there meanwhile.
+            with suppress(OSError):
+                for folder in reversed(made):
+                    folder.rmdir()
 
     def _members(self, study: str) -> set[str]:
         return set(self.read("members", ["trial_key"], study)["trial_key"].to_pylist())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,9 +17,10 @@ from rich.table import Table
 from results import Store
 from results.tables import render, study_table
 from study import plan, provenance
-from study.config import Config
+from study.config import DEFAULT_STORE, Config
 from study.errors import StudyError
 from study.plan import Member
+from study.spec import LOST_WORKER
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Study:
         shared: fields that all TrialSpecs share.
         retrain: keys to train anew although they are in the store, with how often they will then have been.
         new: keys that were trained by this call.
+        failed: keys that failed in this call.
 
     """
 
@@ -44,6 +46,7 @@ class Study:
     shared: dict[str, Any]
     retrain: dict[str, int] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
 
     @property
     def searches(self) -> bool:
@@ -79,6 +82,7 @@ def prepare(config: Config, store: Store) -> Study:
         Space(config)
     else:
         plan.arms(config)
+    plan.check_network(config)
     faces = plan.open_faces(config)
     plan.check_splits(config, faces)
     # A study is its configuration and its data: resumed on other faces it would be another one under the same name.
@@ -88,19 +92,19 @@ def prepare(config: Config, store: Store) -> Study:
     return Study(name, config, store, members, plan.shared_fields(config, faces, name))
 
 
+def refuse_another(study: Study) -> None:
+    """Raise StudyError where another study bears the name."""
+    for row in study.store.read("studies").to_pylist():
+        if row["study"] == study.name and plan.identity(json.loads(row["config"])) != plan.identity(study.config):
+            raise StudyError(
+                f"There is a study {study.name} with another configuration or other faces: choose another name in study=NAME."
+            )
+
+
 def register(study: Study) -> None:
-    """Write the study and, of an ablation, its members.
-
-    Raises:
-        StudyError: where another study bears the name.
-
-    """
+    """Write the study and, of an ablation, its members."""
     config = study.config
     known = [row for row in study.store.read("studies").to_pylist() if row["study"] == study.name]
-    if known and plan.identity(json.loads(known[0]["config"])) != plan.identity(config):
-        raise StudyError(
-            f"There is a study {study.name} with another configuration or other faces: choose another name in study=NAME."
-        )
     ablation = config["ablation"]["name"] if config["kind"] == "ablation" else None
     row = {
         "study": study.name,
@@ -134,78 +138,88 @@ def member_row(study: str, member: Member, parameters: dict[str, Any] | None) ->
 
 
 def trained(study: Study) -> set[str]:
-    """Keys that need no training: done ones, and whatever ended in a search, where a stop or a failure is an answer."""
-    statuses = study.store.statuses()
-    return (
-        set(statuses)
-        if study.searches
-        else {key for key, status in statuses.items() if status == "done"} - set(study.retrain)
-    )
+    """Keys of an ablation that need no training: the done ones; what failed is tried again."""
+    return {key for key, status in study.store.statuses().items() if status == "done"} - set(study.retrain)
 
 
 def carry_out(study: Study) -> None:
-    """Train what is missing."""
+    """Train what is missing, and note the study in the store as soon as there is something to train it on.
+
+    Raises:
+        StudyError: where the study cannot be what it is called, or its trials cannot run here; nothing is written then.
+
+    """
+    refuse_another(study)
+    if study.searches:
+        indices, search, scheduler = _searching(study)
+        trials: Any = search
+    else:
+        left = plan.missing(study.members, trained(study))
+        indices, scheduler = [member.index for member in left], None
+        trials = [
+            {"spec": member.spec.json(), "index": member.index, "retrained": study.retrain.get(member.spec.key)}
+            for member in left
+        ]
+    if not indices:
+        register(study)
+        return
+
     from study import engine
     from study.progress import Display
 
-    code = provenance.code()
-    if study.searches:
-        indices, search, scheduler, note = _searching(study)
-        if not indices:
-            return
-        with engine.cluster(study.config), Display(study.name, len(indices), study.metric) as display:
-            engine.run(study.config, study.store, display, study.metric, code, note, search, scheduler)
-        return
-    left = plan.missing(study.members, trained(study))
-    if not left:
-        return
-    by_index = {member.index: member.spec.key for member in left}
-    trials = [
-        {"spec": member.spec.json(), "index": member.index, "retrained": study.retrain.get(member.spec.key)}
-        for member in left
-    ]
+    def ended(key: str, status: str) -> None:
+        (study.failed if status == "failed" else study.new).add(key)
 
-    def ended(index: int) -> None:
-        study.new.add(by_index[index])
-
-    with engine.cluster(study.config), Display(study.name, len(left), study.metric) as display:
-        engine.run(study.config, study.store, display, study.metric, code, ended, trials)
+    with engine.cluster(study.config):
+        register(study)
+        with Display(study.name, len(indices), study.metric) as display:
+            engine.run(study.config, study.store, display, study.metric, provenance.code(), ended, trials, scheduler)
 
 
-def _searching(study: Study) -> tuple[list[int], Any, Any, Callable[[int], None]]:
-    """What is left of a search, its searcher and scheduler, and what to do when a trial ends."""
-    from study.search import Space, StudyASHA, StudySearch, past_trials
+def _searching(study: Study) -> tuple[list[int], Any, Any]:
+    """What is left of a search, its searcher and its scheduler.
+
+    Raises:
+        StudyError: where its committed trials were made by other versions of the numbers.
+
+    """
+    from study.search import Past, Space, StudyASHA, StudySearch, respecified
 
     config, store, search = study.config, study.store, study.config["search"]
-    rows = [row for row in store.read("members", study=study.name).to_pylist() if row["index"] < search["trials"]]
-    past = past_trials(rows, store.statuses(), _curves(study))
+    space, statuses, curves = Space(config), answers(study), _curves(study)
+    past = []
+    for row in store.read("members", study=study.name).to_pylist():
+        if row["index"] < search["trials"] and row["trial_key"] in statuses:
+            parameters = json.loads(row["parameters"])
+            if respecified(space, study.shared, parameters).key != row["trial_key"]:
+                raise StudyError(
+                    f"The trials of the search {study.name} were made by other versions of the numbers than today's and cannot "
+                    "be compared with new ones: begin another search with study=NAME."
+                )
+            past.append(Past(row["index"], parameters, statuses[row["trial_key"]], curves.get(row["trial_key"], [])))
     indices = sorted(set(range(search["trials"])) - {trial.index for trial in past})
-    proposals: dict[int, tuple[Member, dict[str, Any]]] = {}
 
-    def proposed(member: Member, parameters: dict[str, Any], known: bool) -> None:
-        proposals[member.index] = member, parameters
-        if known:
-            _remember(member.index)
+    def proposed(member: Member, parameters: dict[str, Any]) -> None:
+        # Written before it is trained: whatever then becomes of this process, a committed trial has its place in the study.
+        store.write("members", f"{study.name}-{member.index}", [member_row(study.name, member, parameters)])
 
-    def _remember(index: int) -> None:
-        member, parameters = proposals[index]
-        store.write("members", f"{study.name}-{index}", [member_row(study.name, member, parameters)])
+    def answered(key: str) -> tuple[str, list[tuple[int, float]]] | None:
+        status = answers(study).get(key)
+        return None if status is None else (status, _curves(study).get(key, []))
 
-    def ended(index: int) -> None:
-        _remember(index)
-        study.new.add(proposals[index][0].spec.key)
+    searcher = StudySearch(space, study.shared, search["seed"], indices, past, answered, proposed)
+    return indices, searcher, StudyASHA(config["epochs"], search["grace"], search["reduction"], past)
 
-    def answered(key: str) -> tuple[str, float | None] | None:
-        status = store.statuses().get(key)
-        if status is None:
-            return None
-        row = next(
-            row for row in store.read("trials", ["trial_key", study.metric]).to_pylist() if row["trial_key"] == key
-        )
-        return status, row[study.metric]
 
-    searcher = StudySearch(Space(config), study.shared, search["seed"], indices, past, answered, proposed)
-    return indices, searcher, StudyASHA(config["epochs"], search["grace"], search["reduction"], past), ended
+def answers(study: Study) -> dict[str, str]:
+    """Status of every committed trial that is an answer: all but those whose worker was lost, which says nothing of them."""
+    statuses = study.store.statuses()
+    if "failed" in statuses.values():
+        rows = study.store.read("trials", ["trial_key", "status", "error"]).to_pylist()
+        for row in rows:
+            if row["status"] == "failed" and str(row["error"]).startswith(LOST_WORKER):
+                statuses = {key: status for key, status in statuses.items() if key != row["trial_key"]}
+    return statuses
 
 
 def _curves(study: Study) -> dict[str, list[tuple[int, float]]]:
@@ -217,15 +231,19 @@ def _curves(study: Study) -> dict[str, list[tuple[int, float]]]:
 
 def show_plan(study: Study, console: Console) -> None:
     """Print what would be trained and what is in the store."""
-    done = trained(study)
     table = Table(title=f"Plan of {study.name}", title_justify="left")
     for column in ("arm", "method", "trials", "in the store", "to train"):
         table.add_column(column, justify="left" if column in ("arm", "method") else "right")
     if study.searches:
-        there = len(study.store.read("members", ["trial_key"], study=study.name))
-        methods = ", ".join(study.config["search"]["methods"])
-        table.add_row("(proposed)", methods, str(study.size), str(there), str(max(0, study.size - there)))
+        from study.search import Space
+
+        there = sum(
+            key in answers(study) for key in study.store.read("members", study=study.name)["trial_key"].to_pylist()
+        )
+        left = str(max(0, study.size - there))
+        table.add_row("(proposed)", ", ".join(Space(study.config).methods), str(study.size), str(there), left)
     else:
+        done = trained(study)
         planned = Counter((member.spec.arm, member.spec.method) for member in study.members)
         there_by = Counter(member.spec.arm for member in study.members if member.spec.key in done)
         for (arm, method), count in planned.items():
@@ -262,14 +280,13 @@ def report(study: Study, console: Console) -> int:
         learning_curves(store, study.name, folder / "curves.png", curve)
     if best_value(study) is not None and not study.searches:
         comparison_plot(store, study.name, folder / "comparison.png")
-    members = store.read("members", ["trial_key", "index"], study=study.name)
-    keys = set(members["trial_key"].to_pylist())
     rows = store.read("trials", ["trial_key", "status", "arm", "error", study.metric], study=study.name)
     failed = rows.filter(pc.equal(rows["status"], "failed")).to_pylist()
-    at = f" storage.root={store.root}" if "storage.root" in study.config["given"] else ""
     console.print(f"table   {folder / 'table.md'}\nplots   {folder}", highlight=False, soft_wrap=True)
     console.print(
-        f"next    python results/query.py --table {study.name} --format latex{at}", highlight=False, soft_wrap=True
+        f"next    {_python()} results/query.py --table {study.name} --format latex{place(study.config)}",
+        highlight=False,
+        soft_wrap=True,
     )
     if not study.searches and not study.new:
         console.print("Nothing was trained: every trial of this study is in the store.")
@@ -282,7 +299,19 @@ def report(study: Study, console: Console) -> int:
     console.print(
         f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True
     )
-    return 1 if failed and keys else 0
+    return 1 if failed or study.failed else 0
+
+
+def place(config: Config) -> str:
+    """The override that names the store, where it is not the default one: the end of a command to type."""
+    root = Path(config["storage"]["root"])
+    return "" if root == DEFAULT_STORE else f" storage.root={root}"
+
+
+def _python() -> str:
+    """The running interpreter, as one would type it here."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _curve_column(study: Study) -> str | None:

@@ -17,6 +17,7 @@ from study.errors import StudyError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "study" / "conf"
+DEFAULT_STORE = ROOT / "results" / "tables"
 Config = dict[str, Any]
 
 # Types of the values whose default is null, and so says nothing of its type.
@@ -148,11 +149,13 @@ def _words(kind: type | tuple[type, ...]) -> str:
 def _with_paths(config: Config) -> Config:
     """Make paths absolute: given ones from the working directory, absent ones below the project."""
     dataset, storage = config["dataset"], config["storage"]
-    dataset["cache"] = str(Path(dataset["cache"]).absolute() if dataset["cache"] else ROOT / "datasets" / "cache")
+    dataset["cache"] = str(
+        Path(dataset["cache"]).expanduser().absolute() if dataset["cache"] else ROOT / "datasets" / "cache"
+    )
     if dataset.get("root"):
         dataset["root"] = str(Path(dataset["root"]).expanduser().absolute())
     if storage["root"] is None:
-        storage["root"] = str(ROOT / "results" / "tables")
+        storage["root"] = str(DEFAULT_STORE)
     elif "://" not in storage["root"]:
         storage["root"] = str(Path(storage["root"]).expanduser().absolute())
     weights = config["backbone"]["weights"]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from datasets import FaceSet, open_dataset
 from datasets.splits import split_fold
 from mdml import MethodError
+from mdml.models import build_trunk
 from study.config import Config
 from study.errors import StudyError
 from study.spec import TrialSpec, numerics_version, resolved_options, weights_digest
@@ -181,10 +182,22 @@ def check(config: Config) -> None:
         ]
     elif any(name.split(".")[0] == "ablation" for name in given):
         problems.append("An ablation is asked for by --ablation NAME, not by an override.")
+    if config["protocol"]["name"] not in ("sealed", "paper"):
+        problems.append(f"Expected protocol.name to be sealed or paper, found {config['protocol']['name']!r}.")
     if config["study"] and not _NAME.fullmatch(config["study"]):
         problems.append(f"Expected study to be letters, digits, '.', '_' and '-', found {config['study']!r}.")
     if problems:
         raise StudyError("\n".join(problems))
+
+
+def check_network(config: Config) -> None:
+    """Build the trunk once, so that an unknown backbone or weights that do not fit show before anything runs.
+
+    Raises:
+        MethodError: what is wrong with it.
+
+    """
+    build_trunk(config["backbone"]["name"], config["channels"], config["backbone"]["weights"], seed=0)
 
 
 def check_splits(config: Config, faces: FaceSet) -> None:

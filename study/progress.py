@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -46,7 +47,7 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def epoch(self, trial: str) -> None:
+    def started(self, trial: str) -> None:
         """A trial is running."""
         self.running.add(trial)
         self._update()
@@ -77,5 +78,5 @@ class Display:
         if self.best is not None:
             state += f", best {self.best[0]:.4f} ({self.best[1]})"
         elapsed, left = time.monotonic() - self.start, self.total - self.ended_count
-        eta = time.strftime("%H:%M:%S", time.gmtime(elapsed / self.ended_count * left)) if self.ended_count else "-"
+        eta = str(timedelta(seconds=int(elapsed / self.ended_count * left))) if self.ended_count else "-"
         self.bar.update(self.task, completed=self.ended_count, state=state, eta=eta)

@@ -33,8 +33,8 @@ def versions() -> str:
 
 
 def source_hash(method: str) -> str:
-    """Hash of the source files that decide a method's numbers: its own, the training loop, and all of mdml that they import."""
-    return _hash_of(frozenset({f"mdml.methods.{method}", "mdml.train"}))
+    """Hash of the source files that decide a method's numbers: its own, the loop, the splits, and all of mdml that they import."""
+    return _hash_of(frozenset({f"mdml.methods.{method}", "mdml.train", "datasets.splits", "study.trial"}))
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,17 @@ def rerun(key: str, config: Config, console: Console) -> int:
     if old["status"] == "failed":
         raise StudyError(f"The trial {old['trial_key']} failed and has no metrics to compare: {old['error']}")
     spec = TrialSpec.parse(old["config"])
-    device = use_device(old["threads"])
+    device = use_device(old["threads"], cuda=old["device"].startswith("cuda"))
     options = {name: value for name, value in spec.dataset.items() if name != "name"}
     cache = Path(config["dataset"]["cache"])
     faces = open_dataset(
         spec.dataset["name"], image_size=spec.image_size, channels=spec.channels, cache=cache, **options
     )
     trial = Trial(
-        spec, Faces(faces, device), provenance.code(), lambda row: store.write("audits", f"{spec.key}-rerun", [row])
+        spec,
+        Faces(faces, device),
+        provenance.code(),
+        lambda row: store.write("audits", f"{spec.key}-{uuid.uuid4().hex[:8]}", [row]),
     )
     records = trial.run()
     for _ in range(old["epochs"]):

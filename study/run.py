@@ -45,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (StudyError, DatasetError, MethodError, StoreError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -66,15 +69,18 @@ def _command(arguments: argparse.Namespace) -> int:
     from study import conduct
 
     console = Console(soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if arguments.rerun:
+        if arguments.dry_run or arguments.retrain:
+            raise StudyError("--rerun trains one trial and writes no result: leave out --dry-run and --retrain.")
         from study.rerun import rerun
 
         return rerun(arguments.rerun, _place(arguments.overrides), console)
-    if arguments.retrain and arguments.search:
-        raise StudyError(
-            "A search is not retrained, since its proposals depend on its own rows: start another with search.seed=."
-        )
     config = _resumed(arguments) if arguments.resume else _composed(arguments)
+    if arguments.retrain and config["kind"] == "search":
+        raise StudyError(
+            "A search is not retrained, since its proposals depend on its own rows: begin another with study=NAME."
+        )
     store = Store(config["storage"]["root"])
     if not arguments.dry_run:
         store.check_writable()
@@ -88,15 +94,11 @@ def _command(arguments: argparse.Namespace) -> int:
         console.print(f"{len(old)} of the trials in the store were made by other source files than today's and {verb}.")
     if arguments.dry_run:
         return 0
-    conduct.register(study)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         conduct.carry_out(study)
     except KeyboardInterrupt:
-        print(
-            f"Interrupted; what was finished is kept. Go on with: python study/run.py --resume {study.name}",
-            file=sys.stderr,
-        )
+        resume = f"python study/run.py --resume {study.name}{conduct.place(config)}"
+        print(f"Interrupted; what was finished is kept. Go on with: {resume}", file=sys.stderr)
         return 130
     return conduct.report(study, console)
 

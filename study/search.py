@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from mdml import MethodError
 from mdml.methods import method_class, method_names
-from mdml.train import derived_seed
+from mdml.train import Recipe, derived_seed
 from study.config import Config
 from study.errors import StudyError
 from study.plan import Arm, Member, make_spec
@@ -25,6 +24,7 @@ Parameters = dict[str, Any]
 
 # Fields of a TrialSpec that `common` may search.
 _COMMON = ("learning_rate", "batch_size", "schedule", "sampler")
+_RECIPE = ("epochs", "batch_size", "learning_rate", "schedule", "sampler")
 
 
 class Space:
@@ -39,7 +39,7 @@ class Space:
     """
 
     def __init__(self, config: Config) -> None:
-        search, given = config["search"], config["given"]
+        self.config, search, given = config, config["search"], config["given"]
         self.common: dict[str, Any] = {
             name: value for name, value in search["space"]["common"].items() if name not in given
         }
@@ -63,6 +63,8 @@ class Space:
         problems = [
             f"search.methods names {name!r}, which is no method." for name in self.methods if name not in method_names()
         ]
+        if "search.methods" in self.config["given"] and self.methods != list(self.config["search"]["methods"]):
+            problems.append(f"method= and method. overrides search {self.methods[0]} alone: leave out search.methods.")
         problems += [
             f"search.space.common can hold {', '.join(_COMMON)}, not {name!r}."
             for name in common
@@ -76,14 +78,18 @@ class Space:
                 if name not in fields
             ]
         if not problems:
-            # The corners of the space must be configurations; a point that is not shows before anything runs.
+            # Its lowest and highest corners must be configurations: a space that cannot be trained shows before anything runs.
             for method in self.methods:
-                try:
-                    resolved_options(
-                        method, self.fixed | {name: _first(value) for name, value in self.open[method].items()}
-                    )
-                except MethodError as error:
-                    problems.append(str(error))
+                for end in (0, -1):
+                    try:
+                        resolved_options(
+                            method, self.fixed | {name: _end(value, end) for name, value in self.open[method].items()}
+                        )
+                        shared = {name: _end(value, end) for name, value in self.common.items()}
+                        Recipe(**{name: self.config[name] for name in _RECIPE} | shared)
+                    except MethodError as error:
+                        problems.append(str(error))
+            problems = list(dict.fromkeys(problems))
         if problems:
             raise StudyError("\n".join(problems))
 
@@ -105,18 +111,17 @@ def _draw(trial: optuna.trial.BaseTrial, name: str, value: Any) -> Any:
         return [_draw(trial, f"{name}.{i}", item) for i, item in enumerate(value)]
     if isinstance(value, list):
         return trial.suggest_categorical(name, value)
-    raise StudyError(
-        f"Expected search.space {name} to be a list of choices or a range of low and high, found {value!r}."
-    )
+    raise TypeError(f"{name} is neither a choice nor a range: {value!r}")
 
 
-def _first(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value["low"]
+def _end(value: Any, end: int) -> Any:
+    """The lowest (0) or highest (-1) value of an entry of the space."""
+    if isinstance(value, dict) and {"low", "high"} <= set(value):
+        return value["high" if end else "low"]
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return [_first(item) for item in value]
+        return [_end(item, end) for item in value]
     if isinstance(value, list) and value:
-        return value[0]
+        return value[end]
     raise StudyError(f"Expected a list of choices or a range of low and high in search.space, found {value!r}.")
 
 
@@ -141,7 +146,7 @@ class StudySearch(OptunaSearch):
         seed: of the search.
         indices: numbers of the trials to propose, ascending.
         past: committed trials of this search.
-        answered: gives the Past of a key that is committed, or None.
+        answered: gives status and curve of a key that is committed, or None.
         proposed: called with every Member and its parameters when it is proposed.
 
     """
@@ -153,17 +158,15 @@ class StudySearch(OptunaSearch):
         seed: int,
         indices: Sequence[int],
         past: Sequence[Past],
-        answered: Callable[[str], tuple[str, float | None] | None],
-        proposed: Callable[[Member, Parameters, bool], None],
+        answered: Callable[[str], tuple[str, list[tuple[int, float]]] | None],
+        proposed: Callable[[Member, Parameters], None],
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.shared, self.seed = space, shared, seed
         self.waiting, self.answered, self.proposed = list(indices), answered, proposed
         super().__init__(space=space.draw, metric="metric", mode="max", sampler=_sampler(seed, 0))
         for trial in sorted(past):
-            self._ot_study.add_trial(
-                self._remembered(trial.parameters, trial.status, trial.curve[-1][1] if trial.curve else None)
-            )
+            self._ot_study.add_trial(self._remembered(trial))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune's snapshots do not hold it: resuming is a query of the store."""
@@ -178,44 +181,53 @@ class StudySearch(OptunaSearch):
             index = self.waiting.pop(0)
             self._ot_study.sampler = _sampler(self.seed, index)
             ot_trial = self._ot_study.ask()
-            method, options, common = self.space.draw(ot_trial)
-            arm = Arm(f"{method}-{index}", method, resolved_options(method, options))
-            spec = make_spec(self.shared | common, arm, fold=0, seed=0, search=self.shared["study"])
+            spec = _spec(self.space.draw(ot_trial), self.shared, f"-{index}")
+            self.proposed(Member(index, spec), dict(ot_trial.params))
             known = self.answered(spec.key)
-            self.proposed(Member(index, spec), dict(ot_trial.params), known is not None)
             if known is None:
                 self._ot_trials[trial_id] = ot_trial
                 return {"trial": {"spec": spec.json(), "index": index}}
-            status, value = known
-            failed = status == "failed" or value is None
-            self._ot_study.tell(ot_trial, None if failed else value, _state("failed" if failed else status))
+            status, curve = known
+            for epoch, value in curve:
+                ot_trial.report(value, epoch)
+            self._tell(ot_trial, status, curve[-1][1] if curve else None)
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Curves are ASHA's business."""
+        """Note the curve: what stopped early is compared with others at the epoch that it reached."""
+        if result.get("metric") is not None:
+            self._ot_trials[trial_id].report(result["metric"], result["training_iteration"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna how a trial ended."""
-        value = (result or {}).get("metric")
-        failed = error or value is None or (result or {}).get("committed") == "failed"
-        self._ot_study.tell(
-            self._ot_trials[trial_id], None if failed else value, _state("failed" if failed else "done")
-        )
+        ot_trial = self._ot_trials.pop(trial_id, None)
+        if ot_trial is not None:
+            committed = "failed" if error or result is None else result.get("committed", "stopped")
+            value = (result or {}).get("metric")
+            self._tell(ot_trial, committed, value)
 
-    def _remembered(self, parameters: Parameters, status: str, value: float | None) -> optuna.trial.FrozenTrial:
-        fixed = optuna.trial.FixedTrial(parameters)
+    def _tell(self, ot_trial: optuna.Trial, status: str, value: float | None) -> None:
+        state = _state(status, value)
+        self._ot_study.tell(ot_trial, value if state == optuna.trial.TrialState.COMPLETE else None, state)
+
+    def _remembered(self, past: Past) -> optuna.trial.FrozenTrial:
+        fixed = optuna.trial.FixedTrial(past.parameters)
         self.space.draw(fixed)
-        failed = status == "failed" or value is None
+        value = past.curve[-1][1] if past.curve else None
+        state = _state(past.status, value)
         return optuna.trial.create_trial(
-            params=parameters,
+            params=past.parameters,
             distributions=fixed.distributions,
-            value=None if failed else value,
-            state=_state("failed" if failed else status),
+            value=None if state == optuna.trial.TrialState.FAIL else value,
+            intermediate_values=dict(past.curve),
+            state=state,
         )
 
 
-def _state(status: str) -> optuna.trial.TrialState:
-    return optuna.trial.TrialState.FAIL if status == "failed" else optuna.trial.TrialState.COMPLETE
+def _state(status: str, value: float | None) -> optuna.trial.TrialState:
+    if status == "failed" or value is None:
+        return optuna.trial.TrialState.FAIL
+    return optuna.trial.TrialState.COMPLETE if status == "done" else optuna.trial.TrialState.PRUNED
 
 
 def _sampler(seed: int, index: int) -> optuna.samplers.BaseSampler:
@@ -224,6 +236,17 @@ def _sampler(seed: int, index: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(
             seed=derived_seed("search", seed, index) % 2**32, multivariate=True, group=True, constant_liar=True
         )
+
+
+def respecified(space: Space, shared: dict[str, Any], parameters: Parameters) -> TrialSpec:
+    """The spec that a stored proposal stands for today."""
+    return _spec(space.draw(optuna.trial.FixedTrial(parameters)), shared, "")
+
+
+def _spec(drawn: tuple[str, Parameters, Parameters], shared: dict[str, Any], suffix: str) -> TrialSpec:
+    method, options, common = drawn
+    arm = Arm(f"{method}{suffix}", method, resolved_options(method, options))
+    return make_spec(shared | common, arm, fold=0, seed=0, search=shared["study"])
 
 
 class StudyASHA(ASHAScheduler):
@@ -244,22 +267,6 @@ class StudyASHA(ASHAScheduler):
         for trial in sorted(past):
             for epoch, value in trial.curve:
                 self._brackets[0].on_result(SimpleNamespace(trial_id=f"past-{trial.index}"), epoch, value)
-
-
-def past_trials(
-    members: list[dict[str, Any]], statuses: dict[str, str], curves: dict[str, list[tuple[int, float]]]
-) -> list[Past]:
-    """The committed trials of a search, from its members, the statuses of the store and the curves of its metric."""
-    return [
-        Past(
-            member["index"],
-            json.loads(member["parameters"]),
-            statuses[member["trial_key"]],
-            curves.get(member["trial_key"], []),
-        )
-        for member in members
-        if member["trial_key"] in statuses
-    ]
 
 
 def check_search(config: Config) -> None:

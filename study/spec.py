@@ -13,6 +13,9 @@ from mdml.methods import Method, make_method, method_class
 from mdml.train import Recipe
 from study.errors import StudyError
 
+# How the reason of a row begins whose trial failed through no fault of its own.
+LOST_WORKER = "Its worker died"
+
 # What says where a trial came from or where its inputs lie, not what is computed: not part of the key.
 _NOT_CONTENT = ("study", "arm", "dataset", "weights")
 
@@ -108,6 +111,7 @@ def resolved_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(made).items()}
     if made.layout.thresholds:
         plain["thresholds"] = list(made.layout.thresholds)
+    plain["slice_dim"] = made.layout.width
     return plain
 
 
@@ -117,7 +121,7 @@ def numerics_version(method: str) -> str:
 
 
 def weights_digest(weights: str | None) -> str | None:
-    """sha256 of a local file of weights; None for none and for torchvision's, whose names already say their content.
+    """sha256 of a local file of weights; None for none; "imagenet" for torchvision's, whose name already says the content.
 
     Raises:
         StudyError: where the file is missing.

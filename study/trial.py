@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import resource
 import time
@@ -21,6 +20,7 @@ from datasets.splits import split_fold
 from mdml import evaluation
 from mdml.augmentation import augmentation
 from mdml.train import build_network, train
+from results.schema import TABLES
 from study import provenance
 from study.errors import StudyError
 from study.spec import TrialSpec
@@ -28,10 +28,16 @@ from study.spec import TrialSpec
 Row = dict[str, Any]
 
 
-def use_device(threads: int) -> torch.device:
-    """The device of this process, made ready for repeatable numbers: on a CPU the same spec gives the same bits."""
+def use_device(threads: int, cuda: bool) -> torch.device:
+    """The device of this process, made ready for repeatable numbers: on a CPU the same spec gives the same bits.
+
+    Args:
+        threads: of the CPU.
+        cuda: whether a GPU was given to this process; a GPU that is only promised (a fake resource) leaves the CPU.
+
+    """
     torch.set_num_threads(threads)
-    if torch.cuda.is_available():
+    if cuda and torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True
         return torch.device("cuda")
     torch.use_deterministic_algorithms(True)
@@ -142,15 +148,15 @@ class Trial:
             tables["predictions"] = self._predictions(tested)
             judged = judged or tested
         if judged is not None:
-            for row, value in zip(self.records[-1]["slices"], evaluation.slice_knn(judged, memory), strict=True):
+            for row, value in zip(self._judged()["slices"], evaluation.slice_knn(judged, memory), strict=True):
                 row["knn_accuracy"] = value
         return {"trials": [self.row("done") | final], **curves(self.spec.key, self.records), **tables}
 
     def row(self, status: str, error: str | None = None) -> Row:
         """The trial's row of the table `trials`, as of now."""
         spec, layout, images = self.spec, self.method.layout, self.faces.images
-        last = self.records[-1] if self.records else {}
-        trained = sum(record["seconds"] for record in self.records)
+        last = self._judged() if self.records else {}
+        trained = sum(record["training_seconds"] for record in self.records)
         sizes = {f"{name}_images": len(getattr(self.split, name)) for name in ("train", "validation", "test")}
         kept = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
         return (
@@ -179,6 +185,10 @@ class Trial:
                 "ended_at": datetime.now(timezone.utc),
             }
         )
+
+    def _judged(self) -> Row:
+        """The record of the network that the row speaks of: the best epoch under `paper`, else the last."""
+        return self.records[(self._best[0] if self._best else len(self.records)) - 1]
 
     def _open_test_fold(self) -> None:
         row = {
@@ -257,28 +267,31 @@ def spec_row(spec: TrialSpec) -> Row:
     }
 
 
+def failed_row(spec: TrialSpec, reason: str, code: Row) -> Row:
+    """The row of a trial that failed before it began, or whose worker died."""
+    return (
+        spec_row(spec)
+        | code
+        | {
+            "status": "failed",
+            "error": reason,
+            "epochs": 0,
+            "host": platform.node(),
+            "source_hash": provenance.source_hash(spec.method),
+            "versions": provenance.versions(),
+            "ended_at": datetime.now(timezone.utc),
+        }
+    )
+
+
 def curves(key: str, records: list[Row]) -> dict[str, list[Row]]:
     """Rows of the tables `epochs` and `slices` from epoch records."""
     epochs = [
-        {"trial_key": key} | {name: value for name, value in record.items() if name in _EPOCH_COLUMNS}
+        {"trial_key": key} | {name: value for name, value in record.items() if name in TABLES["epochs"].schema.names}
         for record in records
     ]
     slices = [{"trial_key": key} | row for record in records for row in record["slices"]]
     return {"epochs": epochs, "slices": slices}
-
-
-_EPOCH_COLUMNS = (
-    "epoch",
-    "train_loss",
-    "classification_loss",
-    "metric_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_balanced_accuracy",
-    "test_accuracy",
-    "seconds",
-)
 
 
 def _peak_memory(device: torch.device) -> int:
@@ -289,18 +302,10 @@ def _peak_memory(device: torch.device) -> int:
 
 @lru_cache(maxsize=2)
 def device_name(kind: str) -> str:
-    """Name of the GPU, or model of the CPU."""
+    """Kind and model of the device, as in "cuda: NVIDIA H100"."""
     if kind == "cuda":
-        return str(torch.cuda.get_device_name())
+        return f"cuda: {torch.cuda.get_device_name()}"
     cpus = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")]
-        if cpus.exists()
-        else []
-    )
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def parameters_json(parameters: Row | None) -> str | None:
-    """What a search proposed, as canonical JSON."""
-    return None if parameters is None else json.dumps(parameters, sort_keys=True)
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"cpu: {names[0] if names else platform.processor() or platform.machine()}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from ray.tune import Trainable
 from datasets import open_dataset
 from results import Store
 from study.spec import TrialSpec
-from study.trial import Faces, Row, Trial, curves, device_name, spec_row, use_device
+from study.trial import Faces, Row, Trial, curves, failed_row, use_device
 
 
 class Worker(Trainable):
@@ -26,20 +28,23 @@ class Worker(Trainable):
     """
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
-        """Called once a process; `context` has store_root, cache, cpus, code and metric."""
+        """Called once a process; `context` has store_root, cache, cpus, gpus, code and metric."""
         self.context = context or {}
-        self.device = use_device(self.context["cpus"])
+        self.device = use_device(self.context["cpus"], self.context["gpus"] > 0)
         self.store = Store(self.context["store_root"])
         self.faces: Faces | None = None
         self.trial: Trial | None = None
         self.records: Iterator[Row] = iter(())
+        self.broken = False
         # The libraries' million objects stay: collecting the garbage of a trial then takes a millisecond instead of 300.
         gc.collect()
         gc.freeze()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next trial in this process."""
+        """Begin the next trial in this process; a process whose GPU context is broken ends, and Tune takes a fresh one."""
+        if self.broken:
+            os._exit(1)
         self._begin(new_config)
         return True
 
@@ -90,19 +95,19 @@ class Worker(Trainable):
             faces = open_dataset(self.spec.dataset["name"], image_size=size, channels=channels, cache=cache, **options)
             self.faces = Faces(faces, self.device)
         key = self.spec.key
-        return Trial(self.spec, self.faces, self.context["code"], lambda row: self.store.write("audits", key, [row]))
+        # Every opening of a test fold is a row of its own, also that of a trial which begins again.
+        audit = f"{key}-{uuid.uuid4().hex[:8]}"
+        return Trial(self.spec, self.faces, self.context["code"], lambda row: self.store.write("audits", audit, [row]))
 
     def _failed(self, error: Exception) -> dict[str, Any]:
+        # An error of the device, but for its memory being full, leaves a context in which nothing runs any more.
+        self.broken = isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
         reason = f"{type(error).__name__}: {error}"
-        if self.trial is not None:
+        if self.trial is not None and not self.broken:
             row, records = self.trial.row("failed", reason), self.trial.records
         else:
-            row, records = failed_row(self.spec, reason) | {"device": device_name(self.device.type)}, []
+            row, records = failed_row(self.spec, reason, self.context["code"]), []
         self.store.commit(self.spec.key, {"trials": [row], **curves(self.spec.key, records)})
-        self._release()
+        if not self.broken:
+            self._release()
         return {"row": row, "committed": "failed", "done": True}
-
-
-def failed_row(spec: TrialSpec, reason: str) -> dict[str, Any]:
-    """The row of a trial that failed before it began, or whose worker died."""
-    return spec_row(spec) | {"status": "failed", "error": reason, "epochs": 0}

@@ -25,7 +25,7 @@ def searched(config, indices, past=(), store=None):
         indices,
         past,
         (store or {}).get,
-        lambda member, parameters, known: proposed.update({member.index: (parameters, member.spec, known)}),
+        lambda member, parameters: proposed.update({member.index: (parameters, member.spec)}),
     )
     left = list(past)
     for index in indices:
@@ -33,11 +33,15 @@ def searched(config, indices, past=(), store=None):
         if drawn == Searcher.FINISHED:
             break
         assert drawn["trial"]["index"] == max(proposed)
-        parameters, spec, _ = proposed[drawn["trial"]["index"]]
+        parameters, spec = proposed[drawn["trial"]["index"]]
         assert TrialSpec.parse(drawn["trial"]["spec"]) == spec
         value = objective(spec)
-        search.on_trial_complete(f"trial-{index}", {"metric": value})
-        left.append(Past(drawn["trial"]["index"], json.loads(json.dumps(parameters)), "done", [(1, value)]))
+        # Every third trial is stopped early, as a scheduler would.
+        status = "stopped" if index % 3 == 2 else "done"
+        result = {"metric": value, "training_iteration": 1}
+        search.on_trial_result(f"trial-{index}", result)
+        search.on_trial_complete(f"trial-{index}", result | ({"committed": "done"} if status == "done" else {}))
+        left.append(Past(drawn["trial"]["index"], json.loads(json.dumps(parameters)), status, [(1, value)]))
     return proposed, left
 
 
@@ -56,6 +60,16 @@ def test_25_and_then_25_propose_what_50_would_have(tiny_config):
     assert len({entry[1].key for entry in whole.values()}) == 50
 
 
+def test_a_stopped_trial_is_pruned_at_its_epoch_and_not_complete(tiny_config):
+    config = tiny_config(kind="search")
+    faces = plan.open_faces(config)
+    _, past = searched(config, range(3))
+    search = StudySearch(Space(config), plan.shared_fields(config, faces, "s"), 0, [], past, {}.get, lambda *_: None)
+    states = [trial.state for trial in search._ot_study.trials]
+    assert states == [optuna.trial.TrialState.COMPLETE] * 2 + [optuna.trial.TrialState.PRUNED]
+    assert search._ot_study.trials[2].intermediate_values == dict(past[2].curve)
+
+
 def test_another_seed_proposes_others(tiny_config):
     ours, _ = searched(tiny_config(kind="search"), range(5))
     theirs, _ = searched(tiny_config("search.seed=1", kind="search"), range(5))
@@ -69,8 +83,8 @@ def test_an_arm_is_asked_only_for_what_it_owns(tiny_config):
         "triplet": {"triplet.thresholds.0", "triplet.form"},
         "mul_dml": {"mul_dml.slices", "mul_dml.form"},
     }
-    assert {spec.method for _, spec, _ in proposed.values()} == set(owned)
-    for parameters, spec, _ in proposed.values():
+    assert {spec.method for _, spec in proposed.values()} == set(owned)
+    for parameters, spec in proposed.values():
         assert set(parameters) == {"learning_rate", "method"} | owned[spec.method]
         assert spec.learning_rate == parameters["learning_rate"]
         if spec.method == "triplet":
@@ -82,19 +96,18 @@ def test_an_arm_is_asked_only_for_what_it_owns(tiny_config):
 
 def test_a_given_method_narrows_and_a_given_option_is_fixed(tiny_config):
     proposed, _ = searched(tiny_config("method=mul_dml", "method.slices=5", kind="search"), range(6))
-    for parameters, spec, _ in proposed.values():
+    for parameters, spec in proposed.values():
         assert set(parameters) == {"learning_rate", "mul_dml.form"}
         assert spec.options["slices"] == 5
     proposed, _ = searched(tiny_config("learning_rate=0.002", kind="search"), range(3))
-    assert {spec.learning_rate for _, spec, _ in proposed.values()} == {0.002}
+    assert {spec.learning_rate for _, spec in proposed.values()} == {0.002}
 
 
 def test_a_known_proposal_is_answered_from_the_store(tiny_config):
     config = tiny_config(kind="search")
     first, _ = searched(config, range(3))
     key = first[1][1].key
-    again, left = searched(config, range(3), store={key: ("done", objective(first[1][1]))})
-    assert [entry[2] for entry in again.values()] == [False, True, False]
+    again, left = searched(config, range(3), store={key: ("done", [(1, objective(first[1][1]))])})
     assert {index: entry[0] for index, entry in again.items()} == {index: entry[0] for index, entry in first.items()}
     assert [past.index for past in left] == [0, 2]
 

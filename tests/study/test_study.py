@@ -135,7 +135,7 @@ def test_an_ablation_from_the_command_line_to_the_table(project):
 def test_failed_trials_are_rows_and_the_status_says_so(project):
     failed = project.run("method=triplet", "learning_rate=1e30", *project.tiny, status=1)
     assert "not finite" in failed.out
-    assert re.search(r"2 trials, 2 new, best none$", failed.out.strip())
+    assert re.search(r"2 trials, 0 new, best none$", failed.out.strip())
     assert {row["status"] for row in project.read("trials")} == {"failed"}
 
 

@@ -35,7 +35,7 @@ def begin(tiny_config):
         faces = plan.open_faces(config)
         spec = replace(plan.members(config, faces, "s")[0].spec, search=search, **changes)
         audits = []
-        return Trial(spec, Faces(faces, use_device(1)), CODE, audits.append), audits
+        return Trial(spec, Faces(faces, use_device(1, cuda=False)), CODE, audits.append), audits
 
     return make
 
@@ -112,7 +112,7 @@ def test_a_trial_run_second_in_a_warm_worker_equals_the_same_run_first_in_a_fres
     config = tiny_config("method=mul_dml", "method.slices=3")
     member = plan.members(config, plan.open_faces(config), "s")[0]
     other = replace(member.spec, method="softmax", options={}, seed=3, learning_rate=0.01)
-    context = {"cpus": 1, "cache": config["dataset"]["cache"], "code": CODE, "metric": "val_accuracy"}
+    context = {"cpus": 1, "gpus": 0, "cache": config["dataset"]["cache"], "code": CODE, "metric": "val_accuracy"}
 
     warm = Worker.__new__(Worker)
     warm.setup({"trial": {"spec": other.json()}}, context | {"store_root": str(tmp_path / "warm")})
@@ -148,6 +148,7 @@ def test_an_error_of_the_trial_is_a_failed_row_and_the_worker_goes_on(tiny_confi
     spec = plan.members(config, plan.open_faces(config), "s")[0].spec
     context = {
         "cpus": 1,
+        "gpus": 0,
         "cache": config["dataset"]["cache"],
         "code": CODE,
         "metric": "val_accuracy",
