@@ -57,7 +57,7 @@ def _numbers(method, network, recipe):
     for record in train(network, method, recipe, images, labels, TRAIN, {"val": VALIDATION}, 0):
         epoch = record.pop("epoch")
         rows = record.pop("slices")
-        found |= {f"epoch{epoch}.{key}": value for key, value in record.items() if key != "seconds"}
+        found |= {f"epoch{epoch}.{key}": value for key, value in record.items() if not key.endswith("seconds")}
         for row in {0: rows[0], len(rows) - 1: rows[-1]}.values():
             index = row.pop("slice")
             found |= {f"epoch{epoch}.slice{index}.{key}": value for key, value in row.items() if key != "epoch"}

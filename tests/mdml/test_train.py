@@ -18,7 +18,16 @@ from tests.mdml import toy
 
 RECIPE = Recipe(epochs=2, batch_size=6, learning_rate=1e-3)
 TRAIN, VALIDATION, OTHER = torch.arange(14), torch.arange(14, 18), torch.tensor([19, 18, 2])
-HEAD = {"epoch", "train_loss", "classification_loss", "metric_loss", "train_accuracy", "seconds", "slices"}
+HEAD = {
+    "epoch",
+    "train_loss",
+    "classification_loss",
+    "metric_loss",
+    "train_accuracy",
+    "slices",
+    "training_seconds",
+    "seconds",
+}
 
 
 def run(method, recipe=RECIPE, seed=0, watch=None, index=TRAIN, network=None, images=None, labels=None):
@@ -27,7 +36,7 @@ def run(method, recipe=RECIPE, seed=0, watch=None, index=TRAIN, network=None, im
     images, labels = toy.images() if images is None else images, toy.labels() if labels is None else labels
     watch = {"val": VALIDATION} if watch is None else watch
     records = list(train(network, method, recipe, images, labels, index, watch, seed))
-    assert all(record.pop("seconds") > 0 for record in records)
+    assert all(record.pop("seconds") >= record.pop("training_seconds") > 0 for record in records)
     return records, network
 
 
