@@ -1,23 +1,19 @@
-"""A study from its configuration to its table: plan, train what is missing, report."""
+"""A study from its configuration to its last trial: check, plan, train what is missing."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
 from results import Store
-from results.tables import render, study_table
 from study import plan, provenance
-from study.config import DEFAULT_STORE, Config
+from study.config import Config
 from study.errors import StudyError
 from study.plan import Member
 from study.spec import LOST_WORKER
@@ -237,9 +233,9 @@ def show_plan(study: Study, console: Console) -> None:
     if study.searches:
         from study.search import Space
 
-        there = sum(
-            key in answers(study) for key in study.store.read("members", study=study.name)["trial_key"].to_pylist()
-        )
+        answered = answers(study)
+        proposed = study.store.read("members", ["trial_key"], study=study.name)["trial_key"].to_pylist()
+        there = sum(key in answered for key in proposed)
         left = str(max(0, study.size - there))
         table.add_row("(proposed)", ", ".join(Space(study.config).methods), str(study.size), str(there), left)
     else:
@@ -262,74 +258,3 @@ def other_source(study: Study) -> dict[str, int]:
         and row["trial_key"] in ours
         and row["source_hash"] != provenance.source_hash(ours[row["trial_key"]])
     }
-
-
-def report(study: Study, console: Console) -> int:
-    """Print the table, write the figures, and say what to do next; the exit status of the study."""
-    # Drawing is slow to import, and a plan or a bad setting needs none of it.
-    from results.plots import comparison_plot, learning_curves
-
-    store = study.store
-    store.compact()
-    table = study_table(store, study.name)
-    console.print(render(table, "table"), markup=False, highlight=False)
-    folder = Path(store.root) / "reports" / study.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(render(table, "md") + "\n", encoding="utf-8")
-    if curve := _curve_column(study):
-        learning_curves(store, study.name, folder / "curves.png", curve)
-    if best_value(study) is not None and not study.searches:
-        comparison_plot(store, study.name, folder / "comparison.png")
-    rows = store.read("trials", ["trial_key", "status", "arm", "error", study.metric], study=study.name)
-    failed = rows.filter(pc.equal(rows["status"], "failed")).to_pylist()
-    console.print(f"table   {folder / 'table.md'}\nplots   {folder}", highlight=False, soft_wrap=True)
-    console.print(
-        f"next    {_python()} results/query.py --table {study.name} --format latex{place(study.config)}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if not study.searches and not study.new:
-        console.print("Nothing was trained: every trial of this study is in the store.")
-    for row in failed:
-        console.print(
-            f"failed  {row['arm']} ({row['trial_key']}): {row['error']}", style="red", markup=False, soft_wrap=True
-        )
-    best = best_value(study)
-    text = "none" if best is None else f"{best:.4f}"
-    console.print(
-        f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True
-    )
-    return 1 if failed or study.failed else 0
-
-
-def place(config: Config) -> str:
-    """The override that names the store, where it is not the default one: the end of a command to type."""
-    root = Path(config["storage"]["root"])
-    return "" if root == DEFAULT_STORE else f" storage.root={root}"
-
-
-def _python() -> str:
-    """The running interpreter, as one would type it here."""
-    path = Path(sys.executable)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _curve_column(study: Study) -> str | None:
-    """The first of the curves' columns that holds something: a study without validation subjects has no val_accuracy."""
-    columns = ("val_accuracy", "test_accuracy", "train_accuracy")
-    rows = study.store.read("epochs", columns, study=study.name)
-    return next((name for name in columns if rows[name].null_count < len(rows)), None)
-
-
-def best_value(study: Study) -> float | None:
-    """Of a search the best trial's metric, else the best arm's mean."""
-    members = study.store.read("members", ["trial_key", "arm"], study=study.name).to_pylist()
-    rows = study.store.read("trials", ["trial_key", "status", study.metric], study=study.name).to_pylist()
-    values = {
-        row["trial_key"]: row[study.metric] for row in rows if row["status"] == "done" and row[study.metric] is not None
-    }
-    arms: dict[str, list[float]] = defaultdict(list)
-    for member in members:
-        if member["trial_key"] in values:
-            arms[member["arm"]].append(values[member["trial_key"]])
-    return max((sum(found) / len(found) for found in arms.values()), default=None)

@@ -94,13 +94,16 @@ def _command(arguments: argparse.Namespace) -> int:
         console.print(f"{len(old)} of the trials in the store were made by other source files than today's and {verb}.")
     if arguments.dry_run:
         return 0
+    # Drawing is slow to import, and a plan or a bad setting needs none of it.
+    from study.report import place, report
+
     try:
         conduct.carry_out(study)
     except KeyboardInterrupt:
-        resume = f"python study/run.py --resume {study.name}{conduct.place(config)}"
+        resume = f"python study/run.py --resume {study.name}{place(config)}"
         print(f"Interrupted; what was finished is kept. Go on with: {resume}", file=sys.stderr)
         return 130
-    return conduct.report(study, console)
+    return report(study, console)
 
 
 def _composed(arguments: argparse.Namespace) -> Config:

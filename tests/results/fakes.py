@@ -5,6 +5,8 @@ import json
 import math
 import random
 
+from results.schema import TABLES
+
 START = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
 CLASSES = ("anger", "happiness", "sadness")
 
@@ -129,3 +131,8 @@ def fake_search(store, study="hunt", trials=12):
               "parameters": parameters}],
         )  # fmt: skip
     store.write("studies", study, [{"study": study, "kind": "search", "metric": "val_accuracy", "created_at": START}])
+
+
+def content(store):
+    """All rows of all tables, in an order of their own."""
+    return {table: sorted(map(repr, store.read(table).to_pylist())) for table in TABLES}
