@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,6 +136,8 @@ def cluster(config: Config) -> Iterator[None]:
     except (ConnectionError, ValueError) as error:
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         raise StudyError(f"No Ray answers {where}: {str(error).splitlines()[0]}") from error
+    # Ray has put handlers of its own in place: to be terminated is to be interrupted, and not a crash with a stack.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A worker that dies is the recorder's to tell, in one line instead of a traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:

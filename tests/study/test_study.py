@@ -229,10 +229,11 @@ def test_only_loopback_listens_and_a_killed_worker_costs_nothing(project):
 
 
 @pytest.mark.slow
-def test_interrupted_says_how_to_resume(project):
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_says_how_to_resume(project, by):
     process = project.start("method=triplet", "seeds=3", "study=mine", *project.tiny)
     wait_for(lambda: committed(project) >= 1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     assert "--resume mine" in err
