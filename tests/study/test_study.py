@@ -167,7 +167,7 @@ def test_killed_and_resumed_equals_undisturbed(project, tmp_path):
     process = project.start(*study, "study=mine", start_new_session=True)
     wait_for(lambda: committed(project) >= 2)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     survived = committed(project)
     assert survived < 6, "the study was over before it was killed"
     resumed = project.run("--resume", "mine", *project.places)
