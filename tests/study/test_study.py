@@ -168,6 +168,8 @@ def test_killed_and_resumed_equals_undisturbed(project, tmp_path):
     wait_for(lambda: committed(project) >= 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    process.stdout.close()
+    process.stderr.close()
     survived = committed(project)
     assert survived < 6, "the study was over before it was killed"
     resumed = project.run("--resume", "mine", *project.places)
