@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from datasets.drawn.action_units import CLASSES, sample
+from datasets.drawn.action_units import CLASSES, UNITS, sample
 from datasets.drawn.face import draw
-from datasets.drawn.people import sample_people, sample_shots
+from datasets.drawn.people import sample_people, sample_shots, standard_shot
 from datasets.errors import DatasetError
 from datasets.faceset import FORMAT, write_faceset
 
@@ -52,18 +52,14 @@ def prepare(
         DatasetError: an option is out of its range, or the cache cannot be written.
 
     """
-    for option, value, least in (("subjects", subjects, 1), ("per_class", per_class, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise DatasetError(f"expected {option} to be a whole number of at least {least}, found {value!r}.")
-    if not isinstance(identity, (int, float)) or not 0 <= identity <= 2:
-        raise DatasetError(f"expected identity to be within 0..2, found {identity!r}.")
+    _check(identity, subjects=(subjects, 1), per_class=(per_class, 1), seed=(seed, 0))
     options = [FORMAT, DRAWING, image_size, channels, subjects, per_class, float(identity), seed]
     path = cache / f"synthetic-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:24]}.arrow"
     if path.is_file():
         return path
     images, labels, people = draw_people(image_size, subjects, per_class, identity, seed)
     if channels == 1:
-        images = ((images @ LUMA + 500) // 1000)[..., None].astype(np.uint8)
+        images = _grey(images)
     names = [f"P{person:04d}" for person in people]
     takes = [
         f"{name}_{CLASSES[label]}_{index % per_class}"
@@ -72,6 +68,39 @@ def prepare(
     return write_faceset(
         path, name="synthetic", images=images, labels=labels, subjects=names, sequences=takes, classes=CLASSES
     )
+
+
+def true_neutrals(
+    *, image_size: int, channels: int, subjects: int = 40, identity: float = 1.0, seed: int = 0
+) -> npt.NDArray[np.uint8]:
+    """The true neutral face of every person of a set: no action unit, frontal, standard light, no noise.
+
+    What a generator of neutral faces is judged against. It is in no set: a set's own neutral images have a pose, a light and
+    strays of the action units. The options are those of `prepare`, and the same options give the same people.
+
+    Args:
+        image_size: height and width in pixels.
+        channels: 1 for grey, 3 for RGB.
+        subjects: number of people.
+        identity: how strongly people differ.
+        seed: of everything that is left to chance.
+
+    Returns:
+        uint8 (subjects, image_size, image_size, channels); row k is the person P000k of the set.
+
+    Raises:
+        DatasetError: an option is out of its range.
+
+    """
+    _check(identity, subjects=(subjects, 1), image_size=(image_size, 1), seed=(seed, 0))
+    if channels not in (1, 3):
+        raise DatasetError(f"expected channels to be 1 or 3, found {channels!r}.")
+    faces = np.empty((subjects, image_size, image_size, 3), np.uint8)
+    for number, face in enumerate(faces):
+        person = sample_people(np.random.default_rng([seed, number]), 1, identity)
+        picture = draw(person, np.zeros((1, len(UNITS))), standard_shot(1), image_size)
+        face[:] = np.rint(np.clip(picture[0], 0, 1) * 255)
+    return _grey(faces) if channels == 1 else faces
 
 
 def draw_people(
@@ -111,6 +140,20 @@ def _draw_person(
         picture += shot.noise[:, None, None, None] * random.standard_normal((*picture.shape[:3], 1))
         pictures[part] = np.rint(np.clip(picture, 0, 1) * 255)
     return pictures
+
+
+def _grey(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """RGB (..., 3) to grey (..., 1)."""
+    return ((images @ LUMA + 500) // 1000)[..., None].astype(np.uint8)
+
+
+def _check(identity: object, **numbers: tuple[object, int]) -> None:
+    """Raise DatasetError unless every number (value, least) is whole and large enough, and identity is within its range."""
+    for option, (value, least) in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise DatasetError(f"expected {option} to be a whole number of at least {least}, found {value!r}.")
+    if not isinstance(identity, (int, float)) or not 0 <= identity <= 2:
+        raise DatasetError(f"expected identity to be within 0..2, found {identity!r}.")
 
 
 def _rows(table: SimpleNamespace, rows: npt.NDArray[np.int64]) -> SimpleNamespace:

@@ -110,6 +110,19 @@ def sample_shots(random: np.random.Generator, count: int) -> SimpleNamespace:
     return shot
 
 
+def standard_shot(count: int) -> SimpleNamespace:
+    """The photograph to compare others with: upright, frontal and centred, mid light, mid wall, no noise; as `sample_shots`."""
+    shot = SimpleNamespace()
+    for name in ("yaw", "pitch", "roll", "dx", "dy", "gaze", "asymmetry", "noise"):
+        setattr(shot, name, np.zeros(count))
+    for name, value in (("scale", 1.0), ("ambient", 0.475), ("gain", 1.0)):
+        setattr(shot, name, np.full(count, value))
+    height = 0.475  # The middle of what is drawn by chance, as are the shares of light above.
+    shot.light = np.tile(np.array([0.0, -height, 1.0]) / np.sqrt(height**2 + 1.0), (count, 1))
+    shot.wall = _along(WALL, np.full(count, 0.5))
+    return shot
+
+
 def _along(palette: Floats, place: Floats) -> Floats:
     """Colours (N, 3) at `place` (N,), 0..1, along a palette (P, 3)."""
     stops = np.linspace(0.0, 1.0, len(palette))
