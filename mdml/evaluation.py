@@ -6,6 +6,7 @@ L2-normalised slices; votes tie to the smallest label (as scikit-learn's do).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from mdml.augmentation import Augmentation
 from mdml.losses.triplet import normalize_slices
+from mdml.methods import Method
 from mdml.models import Network
 
 NEIGHBOURS = 11
@@ -22,16 +24,33 @@ RECALL_AT = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class Embedded:
-    """A set of images through a network: logits (M, C) and slices (N, M, D) float32, labels (M,) int64."""
+    """A set of images through a network.
 
-    logits: Tensor
+    Attributes:
+        slices: (N, M, D) float32, as the head gives them.
+        labels: (M,) int64.
+        logits: (M, C) float32, or None where the method has no classifier.
+        scores: (M, C) float32, rows sum to 1, whose largest is the prediction; None before a method that predicts by nearest
+            neighbours has met its memory.
+
+    """
+
     slices: Tensor
     labels: Tensor
+    logits: Tensor | None
+    scores: Tensor | None
 
     @property
     def embedding(self) -> Tensor:
         """Concatenated L2-normalised slices: (M, N x D)."""
         return normalize_slices(self.slices).transpose(0, 1).flatten(1)
+
+    @property
+    def counts(self) -> Tensor:
+        """Confusion matrix of the predictions: (C, C) int64 on the host."""
+        if self.scores is None:
+            raise ValueError("A method that predicts by nearest neighbours has no scores without its memory.")
+        return confusion(self.scores.argmax(1), self.labels, self.scores.shape[1])
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
@@ -42,12 +61,19 @@ def mixed_precision(device: torch.device) -> torch.autocast:
 
 @torch.no_grad()
 def embed(
-    network: Network, images: Tensor, labels: Tensor, index: Tensor, augmentation: Augmentation, batch: int = 256
+    network: Network,
+    method: Method,
+    images: Tensor,
+    labels: Tensor,
+    index: Tensor,
+    augmentation: Augmentation,
+    batch: int = 256,
 ) -> Embedded:
     """Run a network in evaluation mode over images[index].
 
     Args:
         network: in any mode; left in evaluation mode.
+        method: says how a head's output is a prediction.
         images: (N, C, S, S) uint8 on the device.
         labels: (N,) int64 on the device.
         index: (M,) int64.
@@ -59,11 +85,19 @@ def embed(
     chunks = index.to(images.device).split(batch)
     with mixed_precision(images.device):
         outputs = [network(augmentation.test(images[chunk])) for chunk in chunks]
+    logits = [output.logits.float() for output in outputs if output.logits is not None]
     return Embedded(
-        torch.cat([output.logits.float() for output in outputs]),
         torch.cat([output.slices.float() for output in outputs], 1),
         labels[index.to(labels.device)],
+        torch.cat(logits) if logits else None,
+        torch.cat([method.scores(output) for output in outputs]) if method.prediction == "classifier" else None,
     )
+
+
+def with_neighbours(queries: Embedded, memory: Embedded, classes: int) -> Embedded:
+    """The same set with the votes of the nearest training embeddings as its scores."""
+    scores = knn_scores(memory.embedding, memory.labels, queries.embedding, classes)
+    return dataclasses.replace(queries, scores=scores)
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -90,20 +124,28 @@ def macro_f1(counts: Tensor) -> float:
 
 
 @torch.no_grad()
+def knn_scores(
+    memory: Tensor, memory_labels: Tensor, queries: Tensor, classes: int, neighbours: int = NEIGHBOURS
+) -> Tensor:
+    """Shares of the votes of the nearest neighbours: memory (M, D), queries (Q, D) float; (Q, C) float32.
+
+    Fewer than `neighbours` samples in memory all vote. The first of equal shares is the prediction, as in scikit-learn.
+    """
+    count = min(neighbours, len(memory))
+    votes = []
+    for chunk in queries.split(1024):
+        nearest = torch.cdist(chunk, memory).topk(count, largest=False).indices
+        votes.append(F.one_hot(memory_labels[nearest], classes).sum(1))
+    return torch.cat(votes).float() / count
+
+
 def knn_accuracy(
     memory: Tensor, memory_labels: Tensor, queries: Tensor, labels: Tensor, neighbours: int = NEIGHBOURS
 ) -> float:
-    """Accuracy of a vote of the nearest neighbours: memory (M, D), queries (Q, D) float; labels int64.
-
-    Fewer than `neighbours` samples in memory all vote.
-    """
+    """Accuracy of a vote of the nearest neighbours: memory (M, D), queries (Q, D) float; labels int64."""
     classes = int(torch.maximum(memory_labels.max(), labels.max())) + 1
-    right = 0
-    for chunk, truth in zip(queries.split(1024), labels.split(1024), strict=True):
-        nearest = torch.cdist(chunk, memory).topk(min(neighbours, len(memory)), largest=False).indices
-        votes = F.one_hot(memory_labels[nearest], classes).sum(1)
-        right += int((votes.argmax(1) == truth).sum())
-    return right / len(labels)
+    predicted = knn_scores(memory, memory_labels, queries, classes, neighbours).argmax(1)
+    return (predicted == labels).sum().item() / len(labels)
 
 
 @torch.no_grad()
@@ -133,7 +175,7 @@ def scores(queries: Embedded, memory: Embedded) -> dict[str, float]:
         accuracy, balanced_accuracy, macro_f1, knn_accuracy, and recall_at_K for the K that the set is large enough for.
 
     """
-    counts = confusion(queries.logits.argmax(1), queries.labels, queries.logits.shape[1])
+    counts = queries.counts
     embedding = queries.embedding
     return {
         "accuracy": accuracy(counts),

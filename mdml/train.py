@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +21,18 @@ from mdml.errors import MethodError
 from mdml.methods import Method, StepLoss
 from mdml.models import Network, build_trunk
 from mdml.sampling import SAMPLERS, batches
+from mdml.schedule import SCHEDULES, Schedule
+from mdml.session import Session, TrainingSet
 
 # Raised whenever a change of the shared loop, trunk, augmentation or evaluation changes the numbers of every method.
 NUMERICS = 1
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,  # 0.9, 0.999, 1e-8, as in the public code of Yang et al. 2024
+    "amsgrad": partial(torch.optim.Adam, amsgrad=True),  # as in the public code of Marrero-Fernandez et al. 2020
+    "sgd": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4),  # Liu et al. 2019
+}
 
 
 class TrainingError(RuntimeError):
@@ -35,11 +45,12 @@ class Recipe:
 
     Args:
         epochs: passes over the training set.
-        batch_size: images a step.
-        learning_rate: of Adam (0.9, 0.999, 1e-8), at its peak.
-        schedule: "constant" (the paper's) or "cosine" to 0 over all steps.
-        sampler: "shuffle" or "balanced".
+        batch_size: training images a step; what a method adds to them as companions comes on top.
+        learning_rate: at its peak.
+        schedule: one of mdml.schedule.SCHEDULES.
+        sampler: "shuffle" or "balanced", for the methods that do not need one of the two.
         augmentation: name of an augmentation.
+        optimizer: one of OPTIMIZERS.
 
     """
 
@@ -49,6 +60,7 @@ class Recipe:
     schedule: str = "constant"
     sampler: str = "shuffle"
     augmentation: str = "light"
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         augmentation(self.augmentation)
@@ -57,10 +69,9 @@ class Recipe:
                 raise MethodError(f"{name} must be at least {least}, found {getattr(self, name)}.")
         if not 0 < self.learning_rate < math.inf:
             raise MethodError(f"learning_rate must be positive and finite, found {self.learning_rate}.")
-        if self.schedule not in ("constant", "cosine"):
-            raise MethodError(f"schedule must be constant or cosine, found {self.schedule}.")
-        if self.sampler not in SAMPLERS:
-            raise MethodError(f"sampler must be {' or '.join(SAMPLERS)}, found {self.sampler}.")
+        for name, known in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("optimizer", tuple(OPTIMIZERS))):
+            if getattr(self, name) not in known:
+                raise MethodError(f"{name} must be {' or '.join(known)}, found {getattr(self, name)}.")
 
 
 def derived_seed(*parts: object) -> int:
@@ -88,6 +99,7 @@ def train(
     index: Tensor,
     watch: Mapping[str, Tensor],
     seed: int,
+    session: Session | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train, and yield one record an epoch; the network is then the one of that epoch.
 
@@ -99,10 +111,12 @@ def train(
         labels: (N,) int64, on the same device.
         index: (M,) int64 on the host, the samples to train on.
         watch: name -> (K,) int64, sets to evaluate after every epoch without learning from them.
-        seed: of the order, the augmentation and the dropout: all methods of one seed meet the same images in the same order.
+        seed: of the order, the augmentation and the dropout: all methods of one seed and sampler meet the same images in the same
+            order and the same views.
+        session: of the method for these images; None makes one that knows neither subjects nor the neutral class.
 
     Yields:
-        dict of epoch (from 1), train_loss, classification_loss, metric_loss (None without one), train_accuracy,
+        dict of epoch (from 1), train_loss, classification_loss, metric_loss, train_accuracy (None where the method has none),
         training_seconds, seconds (with the watched sets), NAME_loss, NAME_accuracy, NAME_balanced_accuracy for each watched
         set, and `slices`: a list of one dict a slice.
 
@@ -114,33 +128,55 @@ def train(
     if len(index) < 2:
         raise MethodError(f"Training needs at least 2 images, found {len(index)}: use fewer folds or more faces.")
     device, view = images.device, augmentation(recipe.augmentation)
-    order = torch.Generator().manual_seed(derived_seed("order", seed))
-    warps = torch.Generator().manual_seed(derived_seed("augmentation", seed))
+    order, warps, more_warps, more_order = (
+        torch.Generator().manual_seed(derived_seed(part, seed))
+        for part in ("order", "augmentation", "companions' augmentation", "companions")
+    )
     torch.manual_seed(derived_seed("dropout", seed))
     host_labels = labels[index.to(device)].cpu()
+    if session is None:
+        classes = int(labels.max()) + 1
+        session = method.session(TrainingSet(images, host_labels, None, index, classes, None, seed))
     steps = sum(1 for _ in batches(host_labels, recipe.batch_size, "shuffle", torch.Generator()))
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=True)
-    horizon = recipe.epochs * steps
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, horizon) if recipe.schedule == "cosine" else None
+    optimizer = OPTIMIZERS[recipe.optimizer](network.parameters(), lr=recipe.learning_rate, fused=True)
+    schedule = Schedule(recipe.schedule, network, optimizer, recipe.epochs * steps)
+
+    def embedded(members: Tensor) -> evaluation.Embedded:
+        return evaluation.embed(network, method, images, labels, members, view)
+
     for epoch in range(1, recipe.epochs + 1):
         start = time.perf_counter()
+        session.begin_epoch(epoch, recipe.epochs, lambda: embedded(index).slices.transpose(0, 1).flatten(1))
+        targets = session.labels.to(device)
         network.train()
         totals = _Totals(method, device)
-        for batch in batches(host_labels, recipe.batch_size, recipe.sampler, order):
+        for batch in batches(session.labels, recipe.batch_size, method.sampler or recipe.sampler, order):
             chosen = index[batch].to(device, non_blocking=True)
-            inputs, truth = view.train(images[chosen], warps), labels[chosen]
+            truth, target = labels[chosen], targets[batch.to(device, non_blocking=True)]
+            state = warps.get_state()
+            inputs = view.train(images[chosen], warps)
+            if session.companions is not None:
+                company, company_labels = session.companions.draw(batch, more_order)
+                if session.companions.shares_view:
+                    more_warps.set_state(state)
+                inputs = torch.cat([inputs, view.train(company, more_warps)])
+                target = torch.cat([target, company_labels])
             with evaluation.mixed_precision(device):
                 output = network(inputs.contiguous(memory_format=torch.channels_last))
-                loss = method.loss(output, truth)
+                loss = method.loss(output, target)
             optimizer.zero_grad()
             loss.total.backward()
             optimizer.step()
-            if cosine is not None:
-                cosine.step()
-            totals.add(loss, output.logits, output.slices, truth)
+            schedule.after_step()
+            totals.add(loss, output.slices, truth)
         record = totals.record(epoch) | {"training_seconds": time.perf_counter() - start}
+        memory = embedded(index) if watch and method.prediction == "knn" else None
         for name, members in watch.items():
-            record |= _judge(name, evaluation.embed(network, images, labels, members, view), record["slices"])
+            judged = embedded(members)
+            if memory is not None:
+                judged = evaluation.with_neighbours(judged, memory, session.training.classes)
+            record |= _judge(name, judged, record["slices"])
+        schedule.after_epoch(record)
         yield record | {"seconds": time.perf_counter() - start}
 
 
@@ -152,16 +188,20 @@ class _Totals:
         self.scalars = torch.zeros(4, device=device)  # total loss, cross-entropy, right answers, images
         self.slices = torch.zeros(2, self.layout.slices, device=device)  # metric loss, spread
         self.rates = torch.zeros(len(RATES) + 1, self.layout.slices, device=device)
+        self.parts: set[str] = set()  # which parts of a StepLoss the method gives
 
     @torch.no_grad()
-    def add(self, loss: StepLoss, logits: Tensor, slices: Tensor, labels: Tensor) -> None:
+    def add(self, loss: StepLoss, slices: Tensor, labels: Tensor) -> None:
+        """Add a step: slices (N, B, D) of queries and companions, labels (K,) of the queries."""
         images = len(labels)
-        right = (logits.argmax(1) == labels).sum()
+        self.parts = {name for name, part in loss._asdict().items() if part is not None}
+        right = loss.total.new_zeros(()) if loss.scores is None else (loss.scores.argmax(1) == labels).sum()
+        cross_entropy = loss.total.new_zeros(()) if loss.classification is None else loss.classification
         self.scalars += torch.stack(
-            [loss.total.detach() * images, loss.classification * images, right, torch.full_like(right, images)]
+            [loss.total.detach() * images, cross_entropy * images, right, torch.full_like(right, images)]
         )
         metric = loss.metric if loss.metric is not None else torch.zeros_like(self.slices[0])
-        self.slices += torch.stack([metric, spread(slices)]) * images
+        self.slices += torch.stack([metric, spread(slices[:, :images])]) * images
         if loss.rates is not None:
             self.rates += loss.rates
 
@@ -170,33 +210,35 @@ class _Totals:
         if not (math.isfinite(total) and math.isfinite(cross_entropy)):
             raise TrainingError(f"The loss is not finite in epoch {epoch}.")
         metric, spreads = (self.slices / images).tolist()
-        has_metric = bool(self.layout.thresholds)
         sums, valid = self.rates[:-1].tolist(), self.rates[-1].tolist()
         slices = []
         for i in range(self.layout.slices):
             row: dict[str, Any] = {"epoch": epoch, "slice": i, "spread": spreads[i]}
-            if has_metric:
-                row |= {"threshold": self.layout.thresholds[i], "metric_loss": metric[i]}
+            if self.layout.thresholds:
+                row["threshold"] = self.layout.thresholds[i]
+            if "metric" in self.parts:
+                row["metric_loss"] = metric[i]
+            if "rates" in self.parts:
                 row |= {rate: sums[r][i] / valid[i] if valid[i] else None for r, rate in enumerate(RATES)}
             slices.append(row)
         return {
             "epoch": epoch,
             "train_loss": total / images,
-            "classification_loss": cross_entropy / images,
-            "metric_loss": sum(metric) / len(metric) if has_metric else None,
-            "train_accuracy": right / images,
+            "classification_loss": cross_entropy / images if "classification" in self.parts else None,
+            "metric_loss": sum(metric) / len(metric) if "metric" in self.parts else None,
+            "train_accuracy": right / images if "scores" in self.parts else None,
             "slices": slices,
         }
 
 
 def _judge(name: str, embedded: evaluation.Embedded, slices: list[dict[str, Any]]) -> dict[str, Any]:
     """Scores of a watched set; the class distances of its slices are written into the slice rows."""
-    counts = evaluation.confusion(embedded.logits.argmax(1), embedded.labels, embedded.logits.shape[1])
+    counts, logits = embedded.counts, embedded.logits
     inter, intra = class_distances(embedded.slices, embedded.labels)
     for row, between, within in zip(slices, inter.tolist(), intra.tolist(), strict=True):
         row |= {"inter_distance": between, "intra_distance": within}
     return {
-        f"{name}_loss": F.cross_entropy(embedded.logits, embedded.labels).item(),
+        f"{name}_loss": None if logits is None else F.cross_entropy(logits, embedded.labels).item(),
         f"{name}_accuracy": evaluation.accuracy(counts),
         f"{name}_balanced_accuracy": evaluation.balanced_accuracy(counts),
     }

@@ -89,6 +89,7 @@ def shared_fields(config: Config, faces: FaceSet, study: str) -> dict[str, Any]:
         "learning_rate",
         "schedule",
         "sampler",
+        "optimizer",
     )
     weights = config["backbone"]["weights"]
     return {name: config[name] for name in names} | {

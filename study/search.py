@@ -23,8 +23,8 @@ from study.spec import TrialSpec, resolved_options
 Parameters = dict[str, Any]
 
 # Fields of a TrialSpec that `common` may search.
-_COMMON = ("learning_rate", "batch_size", "schedule", "sampler")
-_RECIPE = ("epochs", "batch_size", "learning_rate", "schedule", "sampler")
+_COMMON = ("learning_rate", "batch_size", "schedule", "sampler", "optimizer")
+_RECIPE = ("epochs", *_COMMON)
 
 
 class Space:

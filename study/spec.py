@@ -18,6 +18,9 @@ LOST_WORKER = "Its worker died"
 
 # What says where a trial came from or where its inputs lie, not what is computed: not part of the key.
 _NOT_CONTENT = ("study", "arm", "dataset", "weights")
+# What later versions added, with the value that earlier ones stood for: left out of the key, so that earlier results are found.
+_ADDED_FIELDS: dict[str, Any] = {"optimizer": "adam"}
+_ADDED_OPTIONS: dict[str, Any] = {"linear_classifier": False}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class TrialSpec:
         protocol: "sealed" or "paper".
         search: the search whose scheduler may stop this training, or None. Such a trial never opens the test fold, and stands for
             itself alone: its key belongs to that search.
-        epochs, batch_size, learning_rate, schedule, sampler, augmentation: the recipe.
+        epochs, batch_size, learning_rate, schedule, sampler, augmentation, optimizer: the recipe.
         backbone: name of the trunk.
         weights: None, "imagenet", or the path of a state dict.
         weights_digest: sha256 of that file.
@@ -74,6 +77,7 @@ class TrialSpec:
     weights: str | None
     weights_digest: str | None
     numerics: str
+    optimizer: str = "adam"
 
     def json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -88,6 +92,8 @@ class TrialSpec:
     def key(self) -> str:
         """Content address: 32 hex digits of the sha256 of the canonical JSON of what is computed."""
         content = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
+        content["options"] = _without(content["options"], _ADDED_OPTIONS)
+        content = _without(content, _ADDED_FIELDS)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -98,6 +104,10 @@ class TrialSpec:
     def recipe(self) -> Recipe:
         """The part of the spec that the training loop reads."""
         return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+
+def _without(content: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in added or value != added[name]}
 
 
 def resolved_options(method: str, options: dict[str, Any]) -> dict[str, Any]:

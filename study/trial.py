@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from datasets import FaceSet
 from datasets.splits import split_fold
 from mdml import evaluation
 from mdml.augmentation import augmentation
+from mdml.session import TrainingSet
 from mdml.train import build_network, train
 from results.schema import TABLES
 from study import provenance
@@ -104,15 +106,29 @@ class Trial:
         if paper:
             self._open_test_fold()
             watch["test"] = self.split.test
+        subjects = np.unique(self.faces.set.subjects, return_inverse=True)[1]
+        index = torch.from_numpy(self.split.train)
+        classes = self.faces.set.classes
+        training = TrainingSet(
+            self.faces.images,
+            torch.from_numpy(self.faces.set.labels[self.split.train]),
+            torch.from_numpy(subjects[self.split.train]),
+            index,
+            len(classes),
+            next((label for label, name in enumerate(classes) if name.lower() == "neutral"), None),
+            self.spec.seed,
+        )
+        self.session = self.method.session(training)
         records = train(
             self.network,
             self.method,
             self.spec.recipe(),
             self.faces.images,
             self.faces.labels,
-            torch.from_numpy(self.split.train),
-            {name: torch.from_numpy(index) for name, index in watch.items()},
+            index,
+            {name: torch.from_numpy(members) for name, members in watch.items()},
             self.spec.seed,
+            self.session,
         )
         best = -1.0
         for record in records:
@@ -135,14 +151,14 @@ class Trial:
         memory = self._embed(self.split.train)
         judged = None
         if len(self.split.validation):
-            judged = self._embed(self.split.validation)
+            judged = self._judge(self.split.validation, memory)
             scores = evaluation.scores(judged, memory)
             final |= {f"val_{name}": scores[name] for name in ("accuracy", "balanced_accuracy", "knn_accuracy")}
             tables["confusion"] += self._confusion("validation", judged)
         if self.spec.search is None:
             if self._best is None:
                 self._open_test_fold()
-            tested = self._embed(self.split.test)
+            tested = self._judge(self.split.test, memory)
             final |= {f"test_{name}": value for name, value in evaluation.scores(tested, memory).items()}
             tables["confusion"] += self._confusion("test", tested)
             tables["predictions"] = self._predictions(tested)
@@ -204,11 +220,19 @@ class Trial:
 
     def _embed(self, index: Any) -> evaluation.Embedded:
         view = augmentation(self.spec.augmentation)
-        return evaluation.embed(self.network, self.faces.images, self.faces.labels, torch.from_numpy(index), view)
+        faces = self.faces
+        return evaluation.embed(self.network, self.method, faces.images, faces.labels, torch.from_numpy(index), view)
+
+    def _judge(self, index: Any, memory: evaluation.Embedded) -> evaluation.Embedded:
+        """A set of images with the scores of its predictions."""
+        embedded = self._embed(index)
+        if self.method.prediction == "knn":
+            embedded = evaluation.with_neighbours(embedded, memory, len(self.faces.set.classes))
+        return embedded
 
     def _confusion(self, split: str, embedded: evaluation.Embedded) -> list[Row]:
         classes = self.faces.set.classes
-        counts = evaluation.confusion(embedded.logits.argmax(1), embedded.labels, len(classes)).tolist()
+        counts = embedded.counts.tolist()
         return [
             {
                 "trial_key": self.spec.key,
@@ -224,7 +248,9 @@ class Trial:
         ]
 
     def _predictions(self, embedded: evaluation.Embedded) -> list[Row]:
-        faces, scores = self.faces.set, embedded.logits.softmax(1)
+        faces, scores = self.faces.set, embedded.scores
+        if scores is None:
+            raise ValueError("Predictions need scores.")
         columns = zip(
             self.split.test.tolist(), embedded.labels.tolist(), scores.argmax(1).tolist(), scores.tolist(), strict=True
         )

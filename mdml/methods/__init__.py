@@ -11,9 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from mdml.errors import MethodError
-from mdml.methods.base import Layout, Method, StepLoss
+from mdml.methods.base import ClassifierMethod, Layout, Method, MetricMethod, StepLoss
 
-__all__ = ["Layout", "Method", "StepLoss", "make_method", "method_class", "method_names"]
+__all__ = [
+    "ClassifierMethod",
+    "Layout",
+    "Method",
+    "MetricMethod",
+    "StepLoss",
+    "make_method",
+    "method_class",
+    "method_names",
+]
 
 
 def method_names() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,12 +11,12 @@ from torch import Tensor
 from mdml.diagnostics import triplet_rates
 from mdml.errors import MethodError
 from mdml.losses.triplet import FORMS, Form, batch_hard_distances, mean_over_valid, triplet_terms
-from mdml.methods.base import Layout, Method, StepLoss, classification_loss
+from mdml.methods.base import ClassifierMethod, Layout, StepLoss, check_number, classification_loss, logits_of
 from mdml.models.head import Output
 
 
 @dataclass(frozen=True)
-class Triplet(Method):
+class Triplet(ClassifierMethod):
     """L = CE + weight * mean over slices of L_triplet(l2(f_i), t_i), here with one slice (Yang et al. 2024, public code).
 
     Args:
@@ -35,8 +34,7 @@ class Triplet(Method):
         super().__post_init__()
         if self.form not in FORMS:
             raise MethodError(f'method.form must be "conventional" or "dual", found {self.form!r}.')
-        if not 0 <= self.weight < math.inf:
-            raise MethodError(f"method.weight must be finite and not negative, found {self.weight}.")
+        check_number("weight", self.weight)
         slices, thresholds = self.layout.slices, list(self.layout.thresholds)
         if len(thresholds) != slices:
             raise MethodError(
@@ -59,7 +57,8 @@ class Triplet(Method):
         mined = batch_hard_distances(output.slices, labels)
         metric = mean_over_valid(triplet_terms(mined, thresholds, self.form), mined.valid)
         total = cross_entropy + self.weight * metric.mean()
-        return StepLoss(total, cross_entropy.detach(), metric.detach(), triplet_rates(mined, thresholds))
+        rates = triplet_rates(mined, thresholds)
+        return StepLoss(total, cross_entropy.detach(), metric.detach(), rates, logits_of(output).detach())
 
 
 @lru_cache(maxsize=16)
