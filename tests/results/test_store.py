@@ -264,11 +264,12 @@ def test_files_of_later_versions_are_read_but_never_rewritten(store):
     assert "invented_later" in pq.read_table(path).column_names
 
 
-def test_the_store_that_version_1_wrote_is_read():
-    root = FIXTURES / "v1"
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_store_that_an_earlier_version_wrote_is_read(version):
+    root = FIXTURES / version
     before = sorted(root.rglob("*"))
     store = Store(root)
-    expected = json.loads((FIXTURES / "v1.json").read_text())
+    expected = json.loads((FIXTURES / f"{version}.json").read_text())
     assert store.statuses() == {"kept-000": "done", "kept-001": "stopped", "kept-002": "done", "kept-003": "failed"}
     for table, rows in expected.items():
         found = sorted(store.read(table).to_pylist(), key=repr)
