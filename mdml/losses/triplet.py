@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mdml.errors import MethodError
+from mdml.losses.precision import full_precision, raised
 
 Form = Literal["conventional", "dual"]
 FORMS: tuple[Form, ...] = ("conventional", "dual")
@@ -100,7 +101,7 @@ class _MinedDistances(torch.autograd.Function):
         edges.view(count, -1).scatter_add_(1, p * batch + n, pn)
         laplacian = (edges + edges.mT).neg_()
         laplacian.diagonal(dim1=1, dim2=2).sub_(laplacian.sum(2))
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with full_precision(embeddings):
             gradient = laplacian @ embeddings
         if norms is not None:
             along = torch.linalg.vecdot(gradient, embeddings).unsqueeze(-1)
@@ -121,12 +122,12 @@ def batch_hard_distances(slices: Tensor, labels: Tensor, normalize: bool = True)
 
     """
     check_shapes(slices, labels)
-    with torch.autocast(slices.device.type, enabled=False):
-        raised = slices if slices.dtype == torch.float64 else slices.float()
-        norms = torch.linalg.vector_norm(raised.detach(), dim=-1, keepdim=True).clamp_min_(GUARD) if normalize else None
-        embeddings = raised.detach() if norms is None else raised.detach() / norms
+    with full_precision(slices):
+        full = raised(slices)
+        norms = torch.linalg.vector_norm(full.detach(), dim=-1, keepdim=True).clamp_min_(GUARD) if normalize else None
+        embeddings = full.detach() if norms is None else full.detach() / norms
         p, n, valid = mine_batch_hard(embeddings, labels, normalize)
-        ap, an, pn = _MinedDistances.apply(raised, embeddings, norms, p, n)
+        ap, an, pn = _MinedDistances.apply(full, embeddings, norms, p, n)
         return BatchHard(ap, an, pn, valid)
 
 

@@ -54,14 +54,17 @@ def trial(name):
 def _numbers(method, network, recipe):
     images, labels, view = toy.images(), toy.labels(), augmentation(recipe.augmentation)
     found: dict[str, float | None] = {}
-    for record in train(network, method, recipe, images, labels, TRAIN, {"val": VALIDATION}, 0):
+    watch = {"val": VALIDATION}
+    for record in train(network, method, recipe, images, labels, TRAIN, watch, 0, toy.session(method, TRAIN)):
         epoch = record.pop("epoch")
         rows = record.pop("slices")
         found |= {f"epoch{epoch}.{key}": value for key, value in record.items() if not key.endswith("seconds")}
         for row in {0: rows[0], len(rows) - 1: rows[-1]}.values():
             index = row.pop("slice")
             found |= {f"epoch{epoch}.slice{index}.{key}": value for key, value in row.items() if key != "epoch"}
-    memory, queries = (evaluation.embed(network, images, labels, index, view) for index in (TRAIN, VALIDATION))
+    memory, queries = (evaluation.embed(network, method, images, labels, index, view) for index in (TRAIN, VALIDATION))
+    if method.prediction == "knn":
+        queries = evaluation.with_neighbours(queries, memory, toy.CLASSES)
     return found | {f"scores.{key}": value for key, value in evaluation.scores(queries, memory).items()}
 
 

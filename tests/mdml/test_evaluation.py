@@ -1,5 +1,6 @@
 """Scores against scikit-learn and worked examples."""
 
+import dataclasses
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from mdml import evaluation
 from mdml.augmentation import AUGMENTATIONS, standardize
 from mdml.evaluation import Embedded
 from mdml.losses.triplet import normalize_slices
+from mdml.methods import make_method
 from mdml.models import Network, Output
 
 # M3: truth in rows.
@@ -120,7 +122,7 @@ def test_recall_equals_a_loop(count):
 def random_set(count, seed):
     generator = torch.Generator().manual_seed(seed)
     logits, slices = torch.randn(count, 4, generator=generator), torch.randn(3, count, 5, generator=generator)
-    return Embedded(logits, slices, drawn(count, 4, seed))
+    return Embedded(slices, drawn(count, 4, seed), logits, logits.softmax(1))
 
 
 def test_the_embedding_is_the_normalised_slices_side_by_side():
@@ -146,6 +148,18 @@ def test_scores_are_the_single_scores_of_logits_and_embedding():
         }
     )
     assert [name for name in found if name.startswith("recall")] == [f"recall_at_{k}" for k in (1, 2, 4, 8, 16)]
+
+
+def test_a_method_without_a_classifier_is_judged_by_the_votes_of_its_memory():
+    queries, memory = random_set(30, 0), random_set(50, 1)
+    bare = dataclasses.replace(queries, logits=None, scores=None)
+    with pytest.raises(ValueError, match="memory"):
+        _ = bare.counts
+    found = evaluation.with_neighbours(bare, memory, 4)
+    peer = KNeighborsClassifier(11).fit(memory.embedding.double(), memory.labels)
+    assert found.scores.numpy() == pytest.approx(peer.predict_proba(queries.embedding.double()))
+    scores = evaluation.scores(found, memory)
+    assert scores["accuracy"] == scores["knn_accuracy"]
 
 
 def test_slice_knn_judges_every_slice_on_its_own():
@@ -176,11 +190,12 @@ def test_embed_shows_the_test_view_of_the_chosen_images_in_their_order(name):
     images = torch.randint(256, (9, 1, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     labels, index = torch.arange(9) * 10, torch.tensor([7, 0, 3, 3, 8])
     network = Network(torch.nn.Identity(), Copies()).train()
-    found = evaluation.embed(network, images, labels, index, AUGMENTATIONS[name], batch=2)
+    found = evaluation.embed(network, make_method("softmax", {}), images, labels, index, AUGMENTATIONS[name], batch=2)
     pixels = AUGMENTATIONS[name].test(images[index]).flatten(1)
     assert found.labels.tolist() == [70, 0, 30, 30, 80]
     torch.testing.assert_close(found.slices, torch.stack([pixels, -pixels]))
     torch.testing.assert_close(found.logits, pixels[:, :3], msg="dropout must be off")
+    torch.testing.assert_close(found.scores, found.logits.softmax(1))
     assert not network.training
     assert not found.logits.requires_grad
     if name == "none":

@@ -137,7 +137,7 @@ def test_watched_scores_are_those_of_the_network_after_the_epoch():
     network, images, labels = toy.network(method), toy.images(), toy.labels()
     members = torch.tensor([17, 2, 14, 15, 19, 8])
     for record in train(network, method, RECIPE, images, labels, TRAIN, {"val": members}, 0):
-        seen = embed(network, images, labels, members, augmentation(RECIPE.augmentation))
+        seen = embed(network, method, images, labels, members, augmentation(RECIPE.augmentation))
         predicted = seen.logits.argmax(1)
         assert record["val_loss"] == pytest.approx(F.cross_entropy(seen.logits, labels[members]).item())
         assert record["val_accuracy"] == pytest.approx(accuracy_score(labels[members], predicted))
@@ -308,7 +308,7 @@ def test_the_losses_of_a_record_add_up_in_equal_batches():
         ({"learning_rate": 0.0}, r"learning_rate must be positive and finite, found 0\.0"),
         ({"learning_rate": -1e-3}, r"learning_rate must be positive and finite, found -0\.001"),
         ({"learning_rate": math.nan}, r"learning_rate must be positive and finite, found nan"),
-        ({"schedule": "linear"}, r"schedule must be constant or cosine, found linear"),
+        ({"schedule": "linear"}, r"schedule must be constant or cosine or halving, found linear"),
         ({"sampler": "weighted"}, r"sampler must be shuffle or balanced, found weighted"),
         ({"augmentation": "heavy"}, r"out of none, paper, light, found augmentation\.name=heavy"),
     ],

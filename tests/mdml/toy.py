@@ -5,6 +5,7 @@ from torch import nn
 
 from mdml.methods import make_method
 from mdml.models import Network
+from mdml.session import TrainingSet
 from mdml.train import build_network
 
 SIDE, CLASSES = 16, 3
@@ -22,6 +23,12 @@ def images(count=20, channels=1):
 
 def labels(count=20):
     return torch.arange(count) % CLASSES
+
+
+def session(method, index, seed=0):
+    """Three faces of each person, one of each class; class 0 is the neutral one."""
+    faces = labels()
+    return method.session(TrainingSet(images(), faces[index], index // CLASSES, index, CLASSES, 0, seed))
 
 
 def resnet(method, seed=0, channels=1):

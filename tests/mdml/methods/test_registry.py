@@ -83,7 +83,7 @@ BAD = {
     "an option of another method": (
         "softmax",
         {"slices": 7},
-        r"method softmax has no option 'slices': it has dropout, slice_dim\.",
+        r"method softmax has no option 'slices': it has dropout, linear_classifier, slice_dim\.",
     ),
     "numerics is no option": ("softmax", {"numerics": 7}, r"no option 'numerics'"),
     "a word for a number": (
