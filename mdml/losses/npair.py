@@ -1,0 +1,74 @@
+"""(N+1)-tuplet and multi-class N-pair loss (Sohn, Improved deep metric learning with multi-class N-pair loss, NIPS 2016).
+
+Convention: similarities are inner products of embeddings as they are, not normalised; the regularisation keeps their lengths in bounds.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mdml.errors import MethodError
+from mdml.losses.batch import check_batch, masked_logsumexp, softplus
+from mdml.losses.precision import full_precision, raised
+
+
+def tuplet(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """log(1 + sum_k exp(f.f_k - f.f+)) of every query f, its positive f+ and its negatives f_k.
+
+    With one negative it is softplus(f.f_1 - f.f+); M negatives that score as the positive does give log(1 + M).
+
+    Args:
+        queries: (K, D) float; half precision is raised to float32.
+        positives: (K, D) float.
+        negatives: (K, M, D) float.
+
+    Returns:
+        (K,) float, with gradient; 0 without negatives.
+
+    Raises:
+        MethodError: where shapes do not fit.
+
+    """
+    if queries.ndim != 2 or positives.shape != queries.shape or negatives.ndim != 3:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (queries, positives, negatives))
+        raise MethodError(f"Expected queries (K, D), positives (K, D) and negatives (K, M, D), found {shapes}.")
+    with full_precision(queries):
+        queries, positives, negatives = raised(queries), raised(positives), raised(negatives)
+        excess = torch.linalg.vecdot(negatives - positives[:, None], queries[:, None])
+        return F.pad(excess, (1, 0)).logsumexp(1)
+
+
+def npair(embeddings: Tensor, labels: Tensor, regularization: float = 0.002) -> Tensor:
+    """Mean over pairs (a, q) of one class of log(1 + sum_n exp(a.n - a.q)), and regularization * mean |f|^2 over the batch.
+
+    The even occurrences of a class in the batch (the first, the third ...) are its anchors a, the odd ones its positives q. Every anchor is
+    paired with every positive of its class; its negatives n are the positives of all other classes. With two samples a class that
+    is the paper's N-pair loss: the cross-entropy of the rows of A Q^T with the diagonal as target. A class with one sample gives no
+    term and no negative. With two samples a class it is NPairsLoss of pytorch-metric-learning with LpRegularizer(power=2) on
+    embeddings that are not normalised; with more, that loss takes one pair a class, chosen on the host.
+
+    Args:
+        embeddings: (B, D) float, not normalised; half precision is raised to float32.
+        labels: (B,) int64.
+        regularization: weight of the mean squared length; 0.002 is recalled from the paper, not verified.
+
+    Returns:
+        () float, with gradient; the regularisation alone where no class has a pair, or only one class is there.
+
+    Raises:
+        MethodError: where shapes do not fit.
+
+    """
+    check_batch(embeddings, labels)
+    same = labels[:, None] == labels
+    positive = same.tril(-1).sum(1) % 2 == 1
+    pairs = same & positive & ~positive[:, None]
+    with full_precision(embeddings):
+        embeddings = raised(embeddings)
+        scores = embeddings @ embeddings.mT
+        rivals = masked_logsumexp(scores, positive & ~same, 1)
+        terms = softplus(rivals[:, None] - scores)
+        mean = (terms * pairs).sum() / pairs.sum().clamp_min(1)
+        return mean + regularization * embeddings.square().sum(1).mean()
