@@ -35,7 +35,7 @@ OTHER = {
     "method": "softmax", "options": {"thresholds": [0.5]}, "fingerprint": "0", "image_size": 48, "channels": 1, "fold": 1, "folds": 4,
     "fold_rule": "balanced", "validation_fraction": 0.2, "seed": 1, "protocol": "paper", "search": "s", "epochs": 26, "batch_size": 16,
     "learning_rate": 0.002, "schedule": "constant", "sampler": "balanced", "augmentation": "paper", "backbone": "other",
-    "weights_digest": "1", "numerics": "1.2",
+    "weights_digest": "1", "numerics": "1.2", "optimizer": "sgd",
 }  # fmt: skip
 OUTSIDE = {"study": "b", "arm": "b", "dataset": {"name": "folder", "root": "/elsewhere"}, "weights": "/moved.pt"}
 
@@ -43,6 +43,13 @@ OUTSIDE = {"study": "b", "arm": "b", "dataset": {"name": "folder", "root": "/els
 def test_the_key_is_that_of_the_first_release():
     """A changed key would train every stored trial again: it may change only on purpose."""
     assert SPEC.key == "77b6807eadb8257f1aceeb4320c2526c"
+
+
+def test_what_later_versions_added_changes_the_key_only_where_it_is_used():
+    assert SPEC.options["linear_classifier"] is False
+    earlier = {name: value for name, value in SPEC.options.items() if name != "linear_classifier"}
+    assert replace(SPEC, options=earlier).key == SPEC.key
+    assert replace(SPEC, options=earlier | {"linear_classifier": True}).key != SPEC.key
 
 
 def test_json_round_trip():
