@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdml.errors import MethodError
+from mdml.losses.batch import check_batch
 from mdml.losses.precision import full_precision, raised
 
 # Thresholds of the adaptive form at its start: 1 for the queries, 3 for the references (our choice).
@@ -154,14 +155,10 @@ def radial_loss(
         MethodError: where shapes or types do not fit.
 
     """
-    if queries.ndim != 2 or not queries.is_floating_point() or references.shape != queries.shape:
+    check_batch(queries, labels)
+    if references.shape != queries.shape:
         raise MethodError(
-            f"Expected queries (K, D) float and as many references, found {tuple(queries.shape)} {queries.dtype} and "
-            f"{tuple(references.shape)}."
-        )
-    if labels.shape != queries.shape[:1] or labels.dtype != torch.int64:
-        raise MethodError(
-            f"Expected labels ({len(queries)},) int64 for {len(queries)} queries, found {tuple(labels.shape)} {labels.dtype}."
+            f"Expected one reference for each of the queries {tuple(queries.shape)}, found {tuple(references.shape)}."
         )
     queries, references = raised(queries), raised(references)
     if centers is None:

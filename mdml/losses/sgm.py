@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mdml.errors import MethodError
+from mdml.losses.batch import check_batch
 from mdml.losses.precision import full_precision, raised
 
 # What the authors' code adds to the sum of the densities instead of a softmax.
@@ -78,19 +79,8 @@ def sgm(embeddings: Tensor, labels: Tensor, groups: int, sigma: float = 0.5, eps
         MethodError: where shapes or sigma do not fit.
 
     """
-    check(embeddings, labels, sigma)
-    means, present = group_means(embeddings, labels, groups)
-    return posterior_loss(posteriors(embeddings, means, present, sigma, eps_form), labels)
-
-
-def check(embeddings: Tensor, labels: Tensor, sigma: float) -> None:
-    """Raise MethodError unless embeddings are (B, D) float, labels (B,) int64 and sigma positive."""
-    if embeddings.ndim != 2 or not embeddings.is_floating_point():
-        raise MethodError(f"Expected embeddings (B, D) float, found {tuple(embeddings.shape)} {embeddings.dtype}.")
-    if labels.shape != embeddings.shape[:1] or labels.dtype != torch.int64:
-        raise MethodError(
-            f"Expected labels ({len(embeddings)},) int64 for embeddings {tuple(embeddings.shape)}, "
-            f"found {tuple(labels.shape)} {labels.dtype}."
-        )
+    check_batch(embeddings, labels)
     if not 0 < sigma < math.inf:
         raise MethodError(f"The deviation sigma must be positive and finite, found {sigma}.")
+    means, present = group_means(embeddings, labels, groups)
+    return posterior_loss(posteriors(embeddings, means, present, sigma, eps_form), labels)
