@@ -68,7 +68,7 @@ def load(overrides: Sequence[str], ablation: str | None = None) -> Config:
         raise StudyError("\n".join(problems))
     config = _compose([*overrides, *extra])
     config["given"] = [override.key_or_group for override in parsed]
-    return _with_paths(config)
+    return _with_paths(_with_images(config))
 
 
 def nearest(word: str, words: Sequence[str]) -> str:
@@ -144,6 +144,21 @@ def _fits(value: object, kind: type | tuple[type, ...], nullable: bool) -> bool:
 
 def _words(kind: type | tuple[type, ...]) -> str:
     return "a number" if isinstance(kind, tuple) else _ENGLISH[kind]
+
+
+def _with_images(config: Config) -> Config:
+    """Leave the backbone's sizes where they belong: they are defaults of image_size and channels, and no part of a trial's identity.
+
+    Where image_size is not given, the images of the data set are larger than what the backbone looks at by what the augmentation crops.
+    """
+    # Imports torch, which a setting that is refused needs not wait for.
+    from mdml.augmentation import augmentation
+
+    for name in ("image_size", "channels"):
+        del config["backbone"][name]
+    if "image_size" not in config["given"]:
+        config["image_size"] += augmentation(config["augmentation"]["name"]).margin
+    return config
 
 
 def _with_paths(config: Config) -> Config:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from datasets import FaceSet, open_dataset
 from datasets.splits import split_fold
 from mdml import MethodError
-from mdml.models import build_trunk
+from mdml.augmentation import augmentation
+from mdml.methods import method_class
+from mdml.models import build_trunk, check_images
 from study.config import Config
 from study.errors import StudyError
 from study.spec import TrialSpec, numerics_version, resolved_options, weights_digest
@@ -112,8 +114,9 @@ def make_spec(shared: dict[str, Any], arm: Arm, fold: int, seed: int, search: st
         MethodError: where the recipe is out of range.
 
     """
+    needed = method_class(arm.method).sampler
     spec = TrialSpec(
-        **shared,
+        **shared | ({"sampler": needed} if needed else {}),
         arm=arm.name,
         method=arm.method,
         options=arm.options,
@@ -192,12 +195,14 @@ def check(config: Config) -> None:
 
 
 def check_network(config: Config) -> None:
-    """Build the trunk once, so that an unknown backbone or weights that do not fit show before anything runs.
+    """Build the trunk once, so that an unknown backbone, images that it does not take or weights that do not fit show before anything runs.
 
     Raises:
         MethodError: what is wrong with it.
 
     """
+    margin = augmentation(config["augmentation"]["name"]).margin
+    check_images(config["backbone"]["name"], config["image_size"], config["channels"], margin)
     build_trunk(config["backbone"]["name"], config["channels"], config["backbone"]["weights"], seed=0)
 
 
