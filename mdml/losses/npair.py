@@ -31,7 +31,7 @@ def tuplet(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         MethodError: where shapes do not fit.
 
     """
-    if queries.ndim != 2 or positives.shape != queries.shape or negatives.ndim != 3:
+    if queries.ndim != 2 or positives.shape != queries.shape or negatives.shape[::2] != queries.shape:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (queries, positives, negatives))
         raise MethodError(f"Expected queries (K, D), positives (K, D) and negatives (K, M, D), found {shapes}.")
     with full_precision(queries):
