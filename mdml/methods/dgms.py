@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mdml.errors import MethodError
 from mdml.losses.sgm import group_means, posterior_loss, posteriors
 from mdml.methods.base import Method, StepLoss, check_number
-from mdml.models.head import EmbeddingHead, Output
+from mdml.models.grouped import GroupedHead
+from mdml.models.head import Output
 from mdml.session import Session, TrainingSet
 from mdml.subspace import contact_sheet, representatives, split_classes
 
@@ -62,18 +63,6 @@ class DGMS(Method):
         total = posterior_loss(probabilities, labels)
         scores = probabilities.detach().unflatten(1, (self.levels, classes)).sum(1)
         return StepLoss(total, None, total.detach()[None], scores=scores)
-
-
-class GroupedHead(EmbeddingHead):
-    """An embedding whose output carries the number of classes, by which a loss tells the class of a sub-class."""
-
-    def __init__(self, in_features: int, width: int, classes: int) -> None:
-        super().__init__(in_features, width)
-        self.classes = classes
-
-    def forward(self, features: Tensor) -> Output:
-        """(B, in_features) float -> Output with slices (1, B, D) and the number of classes as `extra`."""
-        return super().forward(features)._replace(extra=self.classes)
 
 
 class SubClassSession(Session):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from mdml.errors import MethodError
 
@@ -84,7 +85,8 @@ def _fit(
 ) -> npt.NDArray[np.int64] | None:
     """Component of every vector, or None where rounding leaves a covariance that is not positive."""
     mixture = GaussianMixture(components, covariance_type=covariance, reg_covar=RIDGE, n_init=1, random_state=seed)
-    with warnings.catch_warnings():
+    # One thread, so that the same vectors give the same components.
+    with threadpool_limits(1), warnings.catch_warnings():
         # 100 steps that do not converge still part the vectors.
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
