@@ -11,6 +11,7 @@ from torch import Tensor
 from mdml.losses.triplet import BatchHard, normalize_slices
 
 JUDGED_COMPLETE = 1e-12
+MOST_TRIPLETS = 1_000_000
 RATES = ("active_rate", "incomplete_rate", "flip_rate", "positive_distance", "negative_distance", "cross_distance")
 
 
@@ -58,12 +59,75 @@ def class_distances(slices: Tensor, labels: Tensor, most: int = 1024) -> tuple[T
         inter, intra: (N,) float each, on L2-normalised slices; NaN where there is no such pair.
 
     """
-    if len(labels) > most:
-        chosen = torch.linspace(0, len(labels) - 1, most, device=labels.device).long()
-        slices, labels = slices[:, chosen], labels[chosen]
+    slices, labels = evenly_spaced(slices, labels, most)
     embeddings = normalize_slices(slices.float())
     distances = torch.cdist(embeddings, embeddings)
     same = labels[:, None] == labels
     pairs = torch.ones_like(same).triu(1)
     inter, intra = pairs & ~same, pairs & same
     return (distances * inter).sum((1, 2)) / inter.sum(), (distances * intra).sum((1, 2)) / intra.sum()
+
+
+def evenly_spaced(slices: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Slices (N, B, D) and labels (B,) of at most `most` samples, evenly spaced ones where there are more."""
+    if len(labels) <= most:
+        return slices, labels
+    chosen = torch.linspace(0, len(labels) - 1, most, device=labels.device).long()
+    return slices[:, chosen], labels[chosen]
+
+
+@torch.no_grad()
+def population_incomplete_rate(
+    slices: Tensor, labels: Tensor, thresholds: Tensor, most: int = MOST_TRIPLETS, seed: int = 0
+) -> Tensor:
+    """Share of incomplete judgements among all valid triplets (a, p, n), mined or not, per slice: (N,) float64 on the host.
+
+    The rate of triplet_rates speaks of the hardest triplet of each anchor in a batch; this one of the embedding as a whole.
+
+    Args:
+        slices: (N, M, D) float, to be L2-normalised here; of more than 4096 samples evenly spaced ones are taken.
+        labels: (M,) int64.
+        thresholds: (N,) float.
+        most: of more triplets than this, as many are drawn at random, with replacement (our choice), the same in every slice.
+        seed: of that draw.
+
+    Returns:
+        NaN where there is no valid triplet.
+
+    """
+    slices, labels = evenly_spaced(slices, labels, 4096)
+    order = labels.argsort(stable=True)
+    triplets = _triplets(labels[order].cpu(), most, seed)
+    if triplets is None:
+        return torch.full((len(slices),), torch.nan, dtype=torch.float64)
+    a, p, n = (index.to(slices.device) for index in triplets)
+    rates = []
+    for points, threshold in zip(normalize_slices(slices[:, order]), thresholds.tolist(), strict=True):
+        distances = torch.cdist(points, points).flatten()
+        ap, an, pn = (distances[i * len(labels) + j] for i, j in ((a, p), (a, n), (p, n)))
+        rates.append(((ap - an + threshold <= JUDGED_COMPLETE) & (ap > pn)).double().mean().cpu())
+    return torch.stack(rates)
+
+
+def _triplets(labels: Tensor, most: int, seed: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Anchors, positives and negatives (T,) of sorted labels (M,): all valid triplets, or `most` drawn ones; None without any."""
+    members, sizes = labels.unique_consecutive(return_inverse=True, return_counts=True)[1:]
+    size, first = sizes[members], (sizes.cumsum(0) - sizes)[members]
+    positives, negatives = size - 1, len(labels) - size
+    total = int((positives * negatives).sum())
+    if total == 0:
+        return None
+    if total <= most:
+        a = torch.arange(len(labels)).repeat_interleave(positives * negatives)
+        place = torch.arange(total) - ((positives * negatives).cumsum(0) - positives * negatives)[a]
+        step, n = place // negatives[a], place % negatives[a]
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        a = torch.multinomial((positives * negatives).double(), most, replacement=True, generator=generator)
+        step, n = (
+            (torch.rand(most, dtype=torch.float64, generator=generator) * count[a]).long()
+            for count in (positives, negatives)
+        )
+    # The positive is a later member of the anchor's class, in turns; the negative's number skips that class.
+    p = first[a] + (torch.arange(len(labels))[a] - first[a] + 1 + step) % size[a]
+    return a, p, n + size[a] * (n >= first[a])

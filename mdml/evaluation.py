@@ -1,4 +1,4 @@
-"""Evaluation of a trained network: predictions, confusion, nearest neighbours.
+"""Evaluation of a trained network: its embedding and predictions of a set of images, and their scores.
 
 Convention: confusion rows are the truth, columns the prediction. kNN and Recall@K use Euclidean distance between the concatenated
 L2-normalised slices; votes tie to the smallest label (as scikit-learn's do).
@@ -8,18 +8,36 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mdml.augmentation import Augmentation
 from mdml.losses.triplet import normalize_slices
 from mdml.methods import Method
+from mdml.metrics.classification import (
+    accuracy,
+    balanced_accuracy,
+    confusion,
+    f1_of_macro,
+    macro_f1,
+    macro_precision,
+)
+from mdml.metrics.clustering import contingency, kmeans, nmi, pairwise_f1
+from mdml.metrics.neighbours import (
+    NEIGHBOURS,
+    RECALL_AT,
+    SWEEP,
+    Retrieval,
+    knn_accuracy,
+    knn_predictions,
+    knn_scores,
+    nearest_labels,
+    nearest_mean_accuracy,
+    retrieval,
+)
 from mdml.models import Network
-
-NEIGHBOURS = 11
-RECALL_AT = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -100,89 +118,63 @@ def with_neighbours(queries: Embedded, memory: Embedded, classes: int) -> Embedd
     return dataclasses.replace(queries, scores=scores)
 
 
-def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Counts of (truth, prediction): (C, C) int64 on the host."""
-    return torch.bincount(labels * classes + predicted, minlength=classes * classes).view(classes, classes).cpu()
+class Neighbourhood(NamedTuple):
+    """`votes`: predictions (Q,) of the K nearest training images; `retrieved`: Recall@K and Acc@K among the images; both by K."""
+
+    votes: dict[int, Tensor]
+    retrieved: dict[int, Retrieval]
 
 
-def accuracy(counts: Tensor) -> float:
-    """Share of the diagonal of a confusion matrix."""
-    return counts.diagonal().sum().item() / counts.sum().item()
+def neighbourhood(queries: Embedded, memory: Embedded) -> Neighbourhood:
+    """The neighbours of a set of images, for every K in one pass over the distances."""
+    embedding = queries.embedding
+    nearest = nearest_labels(memory.embedding, memory.labels, embedding, max(SWEEP))
+    classes = int(torch.maximum(memory.labels.max(), queries.labels.max())) + 1
+    return Neighbourhood(knn_predictions(nearest, classes), retrieval(embedding, queries.labels))
 
 
-def balanced_accuracy(counts: Tensor) -> float:
-    """Mean recall over the classes that occur."""
-    present = counts.sum(1) > 0
-    return (counts.diagonal()[present].double() / counts.sum(1)[present]).mean().item()
+def scores(queries: Embedded, memory: Embedded, found: Neighbourhood | None = None) -> dict[str, float]:
+    """Every score of a set of images but those of clusters, with the training images as the memory of the kNN.
 
-
-def macro_f1(counts: Tensor) -> float:
-    """Mean of the classes' F1 = 2 TP / (2 TP + FP + FN), over the classes that occur or are predicted."""
-    denominator = counts.sum(0) + counts.sum(1)
-    present = denominator > 0
-    return (2 * counts.diagonal()[present].double() / denominator[present]).mean().item()
-
-
-@torch.no_grad()
-def knn_scores(
-    memory: Tensor, memory_labels: Tensor, queries: Tensor, classes: int, neighbours: int = NEIGHBOURS
-) -> Tensor:
-    """Shares of the votes of the nearest neighbours: memory (M, D), queries (Q, D) float; (Q, C) float32.
-
-    Fewer than `neighbours` samples in memory all vote. The first of equal shares is the prediction, as in scikit-learn.
-    """
-    count = min(neighbours, len(memory))
-    votes = []
-    for chunk in queries.split(1024):
-        nearest = torch.cdist(chunk, memory).topk(count, largest=False).indices
-        votes.append(F.one_hot(memory_labels[nearest], classes).sum(1))
-    return torch.cat(votes).float() / count
-
-
-def knn_accuracy(
-    memory: Tensor, memory_labels: Tensor, queries: Tensor, labels: Tensor, neighbours: int = NEIGHBOURS
-) -> float:
-    """Accuracy of a vote of the nearest neighbours: memory (M, D), queries (Q, D) float; labels int64."""
-    classes = int(torch.maximum(memory_labels.max(), labels.max())) + 1
-    predicted = knn_scores(memory, memory_labels, queries, classes, neighbours).argmax(1)
-    return (predicted == labels).sum().item() / len(labels)
-
-
-@torch.no_grad()
-def recall_at(embedding: Tensor, labels: Tensor, ks: tuple[int, ...] = RECALL_AT) -> dict[int, float]:
-    """Share of samples with one of their class among their K nearest others: embedding (M, D), labels (M,).
-
-    A K that the set is too small for (K > M - 1) is left out.
-    """
-    ks = tuple(k for k in ks if k < len(labels))
-    if not ks:
-        return {}
-    hits = torch.zeros(len(ks), dtype=torch.int64)
-    for start in range(0, len(labels), 1024):
-        rows = torch.arange(start, min(start + 1024, len(labels)), device=labels.device)
-        distances = torch.cdist(embedding[rows], embedding)
-        distances[torch.arange(len(rows)), rows] = torch.inf
-        nearest = distances.topk(max(ks), largest=False).indices
-        first = (labels[nearest] == labels[rows, None]).cummax(1).values
-        hits += first[:, [k - 1 for k in ks]].sum(0).cpu()
-    return {k: hit / len(labels) for k, hit in zip(ks, hits.tolist(), strict=True)}
-
-
-def scores(queries: Embedded, memory: Embedded) -> dict[str, float]:
-    """Every score of a set of images, with the training images as the memory of the kNN.
+    Args:
+        queries: the set, with scores.
+        memory: the training images.
+        found: their neighbourhood, where it is known already.
 
     Returns:
-        accuracy, balanced_accuracy, macro_f1, knn_accuracy, and recall_at_K for the K that the set is large enough for.
+        accuracy, balanced_accuracy, precision (macro), macro_f1, f1_of_macro, knn_accuracy, nearest_mean_accuracy, and recall_at_K and
+        acc_at_K for the K that the set is large enough for.
 
     """
     counts = queries.counts
-    embedding = queries.embedding
+    votes, retrieved = found or neighbourhood(queries, memory)
     return {
         "accuracy": accuracy(counts),
         "balanced_accuracy": balanced_accuracy(counts),
+        "precision": macro_precision(counts),
         "macro_f1": macro_f1(counts),
-        "knn_accuracy": knn_accuracy(memory.embedding, memory.labels, embedding, queries.labels),
-        **{f"recall_at_{k}": value for k, value in recall_at(embedding, queries.labels).items()},
+        "f1_of_macro": f1_of_macro(counts),
+        "knn_accuracy": (votes[NEIGHBOURS] == queries.labels).sum().item() / len(queries.labels),
+        "nearest_mean_accuracy": nearest_mean_accuracy(
+            memory.embedding, memory.labels, queries.embedding, queries.labels
+        ),
+        **{f"recall_at_{k}": rates.recall for k, rates in retrieved.items() if k in RECALL_AT},
+        **{f"acc_at_{k}": rates.accuracy for k, rates in retrieved.items() if k in RECALL_AT},
+    }
+
+
+def cluster_scores(queries: Embedded, found: Neighbourhood, classes: int) -> dict[str, float]:
+    """Agreement of groups of images with their classes: NMI and pairwise F1 of k-means with as many clusters as classes, and of kNN.
+
+    The latter takes the classes that 11 neighbours vote for as clusters, as the public code of Marrero-Fernandez et al. 2020 logs it.
+    """
+    clustered = contingency(kmeans(queries.embedding, classes), queries.labels)
+    voted = contingency(found.votes[NEIGHBOURS], queries.labels)
+    return {
+        "nmi": nmi(clustered),
+        "pairwise_f1": pairwise_f1(clustered),
+        "nmi_knn": nmi(voted),
+        "pairwise_f1_knn": pairwise_f1(voted),
     }
 
 

@@ -100,6 +100,7 @@ def train(
     watch: Mapping[str, Tensor],
     seed: int,
     session: Session | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train, and yield one record an epoch; the network is then the one of that epoch.
 
@@ -114,6 +115,7 @@ def train(
         seed: of the order, the augmentation and the dropout: all methods of one seed and sampler meet the same images in the same
             order and the same views.
         session: of the method for these images; None makes one that knows neither subjects nor the neutral class.
+        after_step: called after every optimiser step, such as the look of a probe.
 
     Yields:
         dict of epoch (from 1), train_loss, classification_loss, metric_loss, train_accuracy (None where the method has none),
@@ -168,6 +170,8 @@ def train(
             loss.total.backward()
             optimizer.step()
             schedule.after_step()
+            if after_step is not None:
+                after_step()
             totals.add(loss, output.slices, truth)
         record = totals.record(epoch) | {"training_seconds": time.perf_counter() - start}
         memory = embedded(index) if watch and method.prediction == "knn" else None

@@ -2,11 +2,12 @@
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 import torch
 
-from mdml.diagnostics import RATES, class_distances, spread, triplet_rates
+from mdml.diagnostics import RATES, _triplets, class_distances, population_incomplete_rate, spread, triplet_rates
 from mdml.losses.triplet import batch_hard_distances
 from tests.mdml.losses import brute
 
@@ -105,3 +106,69 @@ def test_class_distances_without_such_a_pair_are_nan():
     inter, intra = class_distances(points, torch.tensor([1, 1, 1]))
     assert inter.isnan().all()
     assert intra.tolist() == pytest.approx([2**0.5])
+
+
+def population_by_loop(points, labels, tau):
+    rows, everyone = [brute.unit(row) for row in points], range(len(labels))
+    judged = []
+    for a, p, n in itertools.product(everyone, repeat=3):
+        if a != p and labels[a] == labels[p] != labels[n]:
+            ap, an, pn = math.dist(rows[a], rows[p]), math.dist(rows[a], rows[n]), math.dist(rows[p], rows[n])
+            judged.append(ap - an + tau <= 1e-12 and ap > pn)
+    return sum(judged) / len(judged)
+
+
+def test_the_population_rate_is_over_all_valid_triplets(random_batch):
+    slices, labels, taus = random_batch(slices=3, batch=30, width=3, classes=4, spread=0.5)
+    labels[3] = 99
+    expected = [
+        population_by_loop(points, labels.tolist(), tau.item()) for points, tau in zip(slices, taus, strict=True)
+    ]
+    found = population_incomplete_rate(slices, labels, taus)
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+    assert min(expected[:2]) > 0, "the case must have incomplete judgements"
+
+
+def test_t3_is_an_incomplete_judgement_by_half():
+    """Of (a, p, n) and (p, a, n), tau .15, the first alone; none is left at a threshold above d(p, n) = .3."""
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.175, 0.243670]], dtype=torch.float64)
+    lifted = torch.cat([points, (4 - points.square().sum(1, keepdim=True)).sqrt()], 1) / 2  # on the unit sphere, halved
+    labels = torch.tensor([0, 0, 1])
+    found = population_incomplete_rate(lifted[None], labels, torch.tensor([0.075]))
+    ap, an, pn = (torch.dist(lifted[i], lifted[j]).item() for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert ap > pn
+    assert ap - an + 0.075 <= 0
+    assert found.tolist() == [0.5]
+    assert population_incomplete_rate(lifted[None], labels, torch.tensor([0.2])).tolist() == [0.0]
+
+
+def test_a_drawn_population_comes_near_the_whole_one_and_is_the_same_each_time(random_batch):
+    slices, labels, taus = random_batch(slices=2, batch=40, width=3, classes=3, spread=0.5)
+    labels[7] = 99
+    exact = population_incomplete_rate(slices, labels, taus)
+    drawn = population_incomplete_rate(slices, labels, taus, most=10_000)
+    assert drawn.tolist() == population_incomplete_rate(slices, labels, taus, most=10_000).tolist()
+    assert drawn.tolist() != exact.tolist()
+    # Standard error below sqrt(.25 / 10 000) = .005.
+    assert drawn.tolist() == pytest.approx(exact.tolist(), abs=0.02)
+
+
+def test_drawn_triplets_are_valid_and_of_equal_chance():
+    labels = torch.tensor([0, 0, 0, 1, 2, 2])
+    everyone = itertools.product(range(6), repeat=3)
+    every = [(a, p, n) for a, p, n in everyone if a != p and labels[a] == labels[p] != labels[n]]
+    whole = _triplets(labels, len(every), 0)
+    assert sorted(zip(*(index.tolist() for index in whole), strict=True)) == every
+    few = Counter()
+    for seed in range(400):
+        few.update(zip(*(index.tolist() for index in _triplets(labels, 25, seed)), strict=True))
+    assert set(few) == set(every)
+    # 10 000 draws: 384.6 of each, with a standard deviation of 19.2.
+    assert all(290 < count < 480 for count in few.values())
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
+def test_the_population_rate_without_a_valid_triplet_is_nan(labels):
+    found = population_incomplete_rate(torch.eye(3)[None], torch.tensor(labels), torch.tensor([0.45]))
+    assert found.isnan().all()
+    assert found.shape == (1,)

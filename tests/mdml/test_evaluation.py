@@ -1,122 +1,22 @@
-"""Scores against scikit-learn and worked examples."""
+"""What a network makes of a set of images, and the scores of it against scikit-learn."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.cluster import KMeans
+from sklearn.metrics import accuracy_score, f1_score, normalized_mutual_info_score, precision_score, recall_score
+from sklearn.metrics.cluster import pair_confusion_matrix
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from mdml import evaluation
 from mdml.augmentation import AUGMENTATIONS, standardize
 from mdml.evaluation import Embedded
 from mdml.losses.triplet import normalize_slices
 from mdml.methods import make_method
+from mdml.metrics.neighbours import retrieval
 from mdml.models import Network, Output
-
-# M3: truth in rows.
-M3 = torch.tensor([[8, 2, 0], [1, 5, 0], [1, 0, 3]])
-# M2: six points on a line.
-LINE, LINE_LABELS = torch.tensor([0, 0.9, 2, 2.5, 4, 4.2])[:, None], torch.tensor([0, 1, 0, 0, 1, 1])
-
-
-def drawn(count, classes, seed=0, absent=()):
-    generator = torch.Generator().manual_seed(seed)
-    kept = torch.tensor([c for c in range(classes) if c not in absent])
-    return kept[torch.randint(len(kept), (count,), generator=generator)]
-
-
-def test_m3_rows_are_the_truth():
-    truth, predicted = M3.nonzero().T
-    times = M3[M3 > 0]
-    found = evaluation.confusion(predicted.repeat_interleave(times), truth.repeat_interleave(times), 3)
-    assert found.dtype == torch.int64
-    assert found.tolist() == M3.tolist()
-
-
-def test_m3_scores():
-    """16 of 20 right; recalls 8/10, 5/6, 3/4; F1 = 16/20, 10/13, 6/7."""
-    assert evaluation.accuracy(M3) == pytest.approx(0.8)
-    assert evaluation.balanced_accuracy(M3) == pytest.approx(0.794444, abs=1e-6)
-    assert evaluation.macro_f1(M3) == pytest.approx(0.808791, abs=1e-6)
-
-
-@pytest.mark.parametrize("absent", [(), (2,), (0, 4)])
-def test_scores_of_predictions_equal_scikit_learn(absent):
-    """Classes that never occur count neither as right nor as wrong."""
-    truth, predicted = drawn(97, 5, absent=absent), drawn(97, 5, seed=1, absent=absent[:1])
-    counts = evaluation.confusion(predicted, truth, 5)
-    assert counts.tolist() == confusion_matrix(truth, predicted, labels=range(5)).tolist()
-    assert evaluation.accuracy(counts) == pytest.approx(accuracy_score(truth, predicted))
-    occurring = truth.unique().tolist()
-    recall = recall_score(truth, predicted, labels=occurring, average="macro")
-    assert evaluation.balanced_accuracy(counts) == pytest.approx(recall)
-    either = torch.cat([truth, predicted]).unique().tolist()
-    f1 = f1_score(truth, predicted, labels=either, average="macro", zero_division=0)
-    assert evaluation.macro_f1(counts) == pytest.approx(f1)
-
-
-@pytest.mark.parametrize("neighbours", [1, 2, 5, 11])
-@pytest.mark.parametrize(("memory", "queries"), [(60, 40), (1500, 1100)])
-def test_knn_equals_scikit_learn(memory, queries, neighbours):
-    generator = torch.Generator().manual_seed(0)
-    known, asked = torch.randn(memory, 3, generator=generator), torch.randn(queries, 3, generator=generator)
-    known_labels, labels = drawn(memory, 4), drawn(queries, 4, seed=1)
-    peer = KNeighborsClassifier(neighbours, algorithm="brute").fit(known.double(), known_labels)
-    expected = accuracy_score(labels, peer.predict(asked.double()))
-    found = evaluation.knn_accuracy(known, known_labels, asked, labels, neighbours)
-    assert found == pytest.approx(expected, abs=1.5 / queries if queries > 1000 else 1e-12)
-    assert 0.1 < found < 0.5
-
-
-@pytest.mark.parametrize(
-    ("votes", "winner"), [([5] * 5 + [2] * 5 + [3], 2), ([1, 0] * 5 + [4], 0), ([3] * 4 + [2] * 4 + [0] * 3, 2)]
-)
-def test_knn_votes_of_eleven_tie_to_the_smallest_label(votes, winner):
-    """The eleven nearest stand at 1, 2, ... 11; a crowd of class 6 stands beyond them and has no vote."""
-    known, labels = torch.arange(1.0, 31.0)[:, None], torch.tensor(votes + [6] * 19)
-    peer = KNeighborsClassifier(11).fit(known, labels)
-    asked = torch.zeros(1, 1)
-    assert peer.predict(asked).tolist() == [winner]
-    accuracies = [evaluation.knn_accuracy(known, labels, asked, torch.tensor([label])) for label in range(7)]
-    assert accuracies == [float(label == winner) for label in range(7)]
-
-
-def test_knn_of_a_small_memory_lets_all_vote():
-    known, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([1, 2, 2])
-    assert evaluation.knn_accuracy(known, labels, torch.zeros(1, 1), torch.tensor([2])) == 1
-
-
-def test_m2_recall():
-    """Nearest others: 0 -> .9 (wrong), .9 -> 0 (wrong), 2 <-> 2.5, 4 <-> 4.2 right: 4/6.
-
-    Second nearest: 0 -> 2 right: 5/6. Third: .9 -> 2.5 wrong still: 5/6.
-    """
-    assert evaluation.recall_at(LINE, LINE_LABELS, (1, 2, 3)) == pytest.approx(
-        {1: 0.666667, 2: 0.833333, 3: 0.833333}, abs=1e-6
-    )
-
-
-def test_recall_leaves_out_what_the_set_is_too_small_for():
-    assert list(evaluation.recall_at(LINE, LINE_LABELS)) == [1, 2, 4]
-    assert list(evaluation.recall_at(LINE, LINE_LABELS, (5, 6))) == [5]
-    assert evaluation.recall_at(LINE[:1], LINE_LABELS[:1]) == {}
-
-
-@pytest.mark.parametrize("count", [50, 1030])
-def test_recall_equals_a_loop(count):
-    generator = torch.Generator().manual_seed(0)
-    points, labels = torch.randn(count, 2, generator=generator, dtype=torch.float64), drawn(count, 12)
-    rows, hits = points.tolist(), {1: 0, 4: 0, 8: 0}
-    for i, row in enumerate(rows):
-        order = sorted((j for j in range(count) if j != i), key=lambda j: math.dist(row, rows[j]))
-        for k in hits:
-            hits[k] += any(labels[j] == labels[i] for j in order[:k])
-    found = evaluation.recall_at(points, labels, (1, 4, 8))
-    assert found == pytest.approx(
-        {k: hit / count for k, hit in hits.items()}, abs=1.5 / count if count > 1000 else 1e-12
-    )
+from tests.mdml.metrics.drawn import drawn
 
 
 def random_set(count, seed):
@@ -135,19 +35,47 @@ def test_the_embedding_is_the_normalised_slices_side_by_side():
 
 def test_scores_are_the_single_scores_of_logits_and_embedding():
     queries, memory = random_set(30, 0), random_set(50, 1)
-    predicted = queries.logits.argmax(1)
-    peer = KNeighborsClassifier(11).fit(memory.embedding.double(), memory.labels)
+    predicted, truth = queries.logits.argmax(1), queries.labels
+    embedding, known = queries.embedding.double(), memory.embedding.double()
+    precision = precision_score(truth, predicted, average="macro", zero_division=0)
+    recall = recall_score(truth, predicted, average="macro")
+    retrieved = retrieval(embedding, truth, (1, 2, 4, 8, 16))
     found = evaluation.scores(queries, memory)
     assert found == pytest.approx(
         {
-            "accuracy": accuracy_score(queries.labels, predicted),
-            "balanced_accuracy": recall_score(queries.labels, predicted, average="macro"),
-            "macro_f1": f1_score(queries.labels, predicted, average="macro"),
-            "knn_accuracy": peer.score(queries.embedding.double(), queries.labels),
-            **{f"recall_at_{k}": v for k, v in evaluation.recall_at(queries.embedding, queries.labels).items()},
+            "accuracy": accuracy_score(truth, predicted),
+            "balanced_accuracy": recall,
+            "precision": precision,
+            "macro_f1": f1_score(truth, predicted, average="macro"),
+            "f1_of_macro": 2 * precision * recall / (precision + recall),
+            "knn_accuracy": KNeighborsClassifier(11).fit(known, memory.labels).score(embedding, truth),
+            "nearest_mean_accuracy": NearestCentroid().fit(known, memory.labels).score(embedding, truth),
+            **{f"recall_at_{k}": rates.recall for k, rates in retrieved.items()},
+            **{f"acc_at_{k}": rates.accuracy for k, rates in retrieved.items()},
         }
     )
-    assert [name for name in found if name.startswith("recall")] == [f"recall_at_{k}" for k in (1, 2, 4, 8, 16)]
+    assert evaluation.scores(queries, memory, evaluation.neighbourhood(queries, memory)) == found
+
+
+def test_cluster_scores_are_those_of_kmeans_and_of_the_vote_of_eleven():
+    queries, memory = random_set(60, 0), random_set(50, 1)
+    points, truth = queries.embedding.numpy(), queries.labels.numpy()
+    clusters = KMeans(4, n_init=10, random_state=0).fit_predict(points)
+    voted = KNeighborsClassifier(11).fit(memory.embedding, memory.labels).predict(points)
+    found = evaluation.cluster_scores(queries, evaluation.neighbourhood(queries, memory), 4)
+    assert found == pytest.approx(
+        {
+            "nmi": normalized_mutual_info_score(truth, clusters),
+            "pairwise_f1": pair_f1(truth, clusters),
+            "nmi_knn": normalized_mutual_info_score(truth, voted),
+            "pairwise_f1_knn": pair_f1(truth, voted),
+        }
+    )
+
+
+def pair_f1(truth, groups):
+    (_, fp), (fn, tp) = pair_confusion_matrix(truth, groups)
+    return 2 * tp / (2 * tp + fp + fn)
 
 
 def test_a_method_without_a_classifier_is_judged_by_the_votes_of_its_memory():
