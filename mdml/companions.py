@@ -96,7 +96,7 @@ class IdentityTuplets(ChosenCompanions):
         lacking = (self.blocks.counts == 0).any(1)[self.blocks.group]
         self.nearest, self.found = _substitutes(training, lacking, self.negatives)
         self.note = (
-            f"negatives: the other expressions of the same subject; {int(lacking.sum())} of {len(lacking)} images are of subjects "
+            f"the other expressions of the same subject; {int(lacking.sum())} of {len(lacking)} images are of subjects "
             "who lack some, for which the most similar other-class images (grey, 16x16) of other subjects stand"
         )
 
@@ -141,7 +141,7 @@ class MinedReferences(ChosenCompanions):
         lonely = ((self.blocks.counts > 0).sum(1) == 1)[self.blocks.group]
         self.nearest, _ = _substitutes(training, lonely, 1)
         self.note = (
-            f"references: mined, another expression of the same subject; {int(lonely.sum())} of {len(lonely)} images are of subjects "
+            f"mined: another expression of the same subject; {int(lonely.sum())} of {len(lonely)} images are of subjects "
             "with one expression, for which the most similar other-class image (grey, 16x16) of another subject stands"
         )
 
