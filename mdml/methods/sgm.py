@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mdml.losses.sgm import group_means, posterior_loss, posteriors
 from mdml.methods.base import Method, StepLoss, check_number
-from mdml.methods.dgms import GroupedHead
+from mdml.models.grouped import GroupedHead
 from mdml.models.head import Output
 
 
