@@ -37,9 +37,12 @@ def test_regeneration_refuses_numbers_that_moved_under_their_version(tmp_path, m
     monkeypatch.setattr(golden, "trial", lambda name: dict(numbers))
     assert golden.main() == 0
     written = golden.FILE.read_text()
+    numbers["score"] = 0.5
+    assert golden.main() == 0, "a new score is no change of the old ones"
+    written = golden.FILE.read_text()
     numbers["loss"] = 1.1
     assert "raise its `numerics`" in str(golden.main())
     assert golden.FILE.read_text() == written
     monkeypatch.setattr(golden, "versions", lambda name: {"numerics": 2, "NUMERICS": 1})
     assert golden.main() == 0
-    assert golden.read()["softmax"] == {"versions": {"numerics": 2, "NUMERICS": 1}, "metrics": {"loss": 1.1}}
+    assert golden.read()["softmax"] == {"versions": {"numerics": 2, "NUMERICS": 1}, "metrics": {"loss": 1.1, "score": 0.5}}
