@@ -66,7 +66,7 @@ def sgm(embeddings: Tensor, labels: Tensor, groups: int, sigma: float = 0.5, eps
     """The loss of a batch whose own means stand for the groups.
 
     Args:
-        embeddings: (B, D) float, not normalised.
+        embeddings: (B, D) float, not normalised; half precision is raised to float32.
         labels: (B,) int64 in 0 .. groups - 1.
         groups: G.
         sigma: deviation of all Gaussians; 0.5 is the authors' last word before the paper, 1 an earlier one.
@@ -82,5 +82,6 @@ def sgm(embeddings: Tensor, labels: Tensor, groups: int, sigma: float = 0.5, eps
     check_batch(embeddings, labels)
     if not 0 < sigma < math.inf:
         raise MethodError(f"The deviation sigma must be positive and finite, found {sigma}.")
+    embeddings = raised(embeddings)
     means, present = group_means(embeddings, labels, groups)
     return posterior_loss(posteriors(embeddings, means, present, sigma, eps_form), labels)

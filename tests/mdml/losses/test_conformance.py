@@ -16,7 +16,12 @@ from mdml.losses import (
     contrastive,
     coupled_clusters,
     npair,
+    radial_loss,
+    sgm,
+    tuplet_clusters,
 )
+from mdml.losses.precision import raised
+from mdml.losses.radial import FixedRadius, RadialMetric
 
 WIDTH, CLASSES = 5, 7
 BATCHES = {
@@ -62,6 +67,33 @@ def arcface(form):
     return loss
 
 
+def near(labels, embeddings, step):
+    """The constant of another class for each sample, in the type that the embeddings are raised to."""
+    return CONSTANTS.to(labels.device)[(labels + step) % CLASSES].to(raised(embeddings).dtype)
+
+
+def adaptive(device):
+    """g = .04 |f - C|^2, so that neither hinge is closed at the distances of these tests; its weights do not learn."""
+    metric = RadialMetric(WIDTH).requires_grad_(False)
+    metric.a.mul_(0.2 / 2**0.5), metric.b.mul_(0.2 / 2**0.5), metric.bias.zero_()
+    return metric.to(device)
+
+
+def radial(metric):
+    def loss(embeddings, labels):
+        return radial_loss(embeddings, near(labels, embeddings, 0), labels, metric(labels.device))
+
+    return loss
+
+
+def tuplets(reduction):
+    def loss(embeddings, labels):
+        others = torch.stack([near(labels, embeddings, step) for step in range(5)], 1)
+        return tuplet_clusters(embeddings, others[:, :2], others[:, 2:], FixedRadius(), reduction)
+
+    return loss
+
+
 LOSSES = {
     "triplet, conventional": Case(triplet("conventional"), ONE_CLASS + NO_PAIR),
     "triplet, dual": Case(triplet("dual"), ONE_CLASS + NO_PAIR),
@@ -74,6 +106,11 @@ LOSSES = {
     "circle, original": Case(lambda e, y: circle(e, y, "original", 8.0), ONE_CLASS + NO_PAIR, holds=True),
     "arcface, additive": Case(arcface("additive")),
     "arcface, combined": Case(arcface("combined")),
+    "radial, adaptive": Case(radial(adaptive)),
+    "radial, fixed": Case(radial(lambda device: FixedRadius(10.0, 40.0))),
+    "tuplet_clusters, violators": Case(tuplets("violators")),
+    "tuplet_clusters, all": Case(tuplets("all")),
+    "sgm": Case(lambda e, y: sgm(e, y, CLASSES, sigma=2.0), ONE_CLASS),
 }
 every_loss = pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
 every_batch = pytest.mark.parametrize("batch", BATCHES)
