@@ -103,7 +103,8 @@ def _relight(images: Tensor, draws: _Draws) -> Tensor:
         lit = lit.index_copy(0, at, equalize_clahe(lit[at], 2.0, (tiles, tiles)))
     if len(blurred):
         at = blurred.to(images.device, non_blocking=True)
-        widths = torch.tensor(BLURS)[(len(BLURS) * draws.blur[blurred, 0]).long()].to(images.device, non_blocking=True)
+        # Kornia checks the widths, so they stay on the host until it has.
+        widths = torch.tensor(BLURS)[(len(BLURS) * draws.blur[blurred, 0]).long()]
         lit = lit.index_copy(0, at, gaussian_blur2d(lit[at], (7, 7), widths[:, None].expand(-1, 2)))
     return lit
 

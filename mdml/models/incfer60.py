@@ -51,9 +51,7 @@ class IncFER60(nn.Module):
             *(Inception(96, 64, (96, 128), (16, 32)), nn.MaxPool2d(3, 2, 1)),  # 15 -> 8
             *(Inception(224, 128, (128, 192), (32, 96)), nn.MaxPool2d(3, 2, 1)),  # 8 -> 4
         )
-        self.hidden = nn.Sequential(
-            nn.Flatten(), nn.Linear(416 * 4 * 4, FEATURES), nn.LeakyReLU(SLOPE), nn.Dropout(0.5)
-        )
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(416 * 4 * 4, FEATURES), nn.LeakyReLU(SLOPE))
         draw_weights(self, partial(nn.init.kaiming_normal_, a=SLOPE))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -67,8 +65,8 @@ def incfer60(channels: int = 1, weights: str | None = None) -> nn.Module:
 
     Source: the networks of Liu et al. 2017 (2B(N+M)) and Liu et al. 2019 (IDFERM), of which is known that groups of 1x1, 3x3 and 5x5
     convolutions with leaky ReLU see 60 x 60 grey faces, and that two branches leave a common fully connected layer. The widths, the slope
-    (.1, the middle of where the paper found accuracy flat), the dropout (.5) after FC1 and Kaiming's start are our choice. The trunk ends
-    where the branches part, so that any head fits; the branches are the head of the methods that need them.
+    (.1, the middle of where the paper found accuracy flat) and Kaiming's start are our choice. The trunk ends at FC1, where the branches
+    part, so that any head fits; the branches, and the dropout before them, are the head of the methods that need them.
 
     Args:
         channels: 1 (grey) or 3 (RGB).

@@ -2,6 +2,8 @@ import shlex
 
 import pytest
 
+from mdml.augmentation import AUGMENTATIONS
+from mdml.models import BACKBONES
 from study.config import CONF, load
 from study.errors import StudyError
 
@@ -65,3 +67,35 @@ def test_relative_paths_are_taken_from_the_working_directory(tmp_path, monkeypat
     config = load(["dataset=folder", "dataset.root=faces", "storage.root=out"])
     assert config["dataset"]["root"] == str(tmp_path / "faces")
     assert config["storage"]["root"] == str(tmp_path / "out")
+
+
+def test_every_backbone_and_every_augmentation_has_its_file():
+    assert {file.stem for file in (CONF / "backbone").glob("*.yaml")} == set(BACKBONES)
+    assert {file.stem for file in (CONF / "augmentation").glob("*.yaml")} == set(AUGMENTATIONS)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_images_follow_the_backbone(name):
+    config, known = load([f"backbone={name}"]), BACKBONES[name]
+    assert (config["image_size"], config["channels"]) == (known.side, known.channels)
+    assert config["backbone"] == {"name": name, "weights": None}
+
+
+def test_images_are_larger_by_what_the_augmentation_crops_unless_their_size_is_given():
+    assert load(["backbone=incfer60", "augmentation=idferm"])["image_size"] == 64
+    assert load(["backbone=incfer60", "augmentation=idferm", "image_size=60"])["image_size"] == 60
+    assert load(["backbone=incfer60"])["image_size"] == 60
+    assert load(["backbone=cvgg13", "channels=3"])["channels"] == 3
+
+
+def test_the_usual_configuration_is_what_it_was():
+    """Names of studies are hashes of it: a setting more or less would cut a study off from its earlier runs."""
+    config = load([])
+    assert (config["image_size"], config["channels"]) == (48, 3)
+    assert config["backbone"] == {"name": "resnet18", "weights": None}
+    assert config["augmentation"] == {"name": "light"}
+
+
+def test_an_image_size_that_is_no_number_is_refused_though_it_follows_the_backbone():
+    with pytest.raises(StudyError, match="Expected image_size to be an integer, found 'large'"):
+        load(["image_size=large"])

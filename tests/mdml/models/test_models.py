@@ -177,5 +177,7 @@ def test_imagenet_weights_that_cannot_be_fetched_are_refused_in_words(monkeypatc
 
 
 def test_an_unknown_backbone_is_refused():
-    with pytest.raises(MethodError, match=r"out of resnet18, found backbone\.name=resnet19"):
+    with pytest.raises(
+        MethodError, match=r"out of resnet18, preact_resnet18, .*, incfer60, found backbone\.name=resnet19"
+    ):
         build_trunk("resnet19", 3, None, 0)
