@@ -31,7 +31,7 @@ class RandomTriplet(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("margin", self.margin)
+        check_number("margin", self.margin, above=True)
 
     def session(self, training: TrainingSet) -> Session:
         """A positive and a negative for every anchor."""
