@@ -1,7 +1,7 @@
 """Evaluation of a trained network: its embedding and predictions of a set of images, and their scores.
 
 Convention: confusion rows are the truth, columns the prediction. kNN and Recall@K use Euclidean distance between the concatenated
-L2-normalised slices; votes tie to the smallest label (as scikit-learn's do).
+slices, L2-normalised where the method's loss sees them so; votes tie to the smallest label (as scikit-learn's do).
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Embedded:
         logits: (M, C) float32, or None where the method has no classifier.
         scores: (M, C) float32, rows sum to 1, whose largest is the prediction; None before a method that predicts by nearest
             neighbours has met its memory.
+        normalized: whether slices are L2-normalised before neighbours are sought.
 
     """
 
@@ -57,11 +58,17 @@ class Embedded:
     labels: Tensor
     logits: Tensor | None
     scores: Tensor | None
+    normalized: bool
+
+    @property
+    def points(self) -> Tensor:
+        """The slices as they are compared: (N, M, D)."""
+        return normalize_slices(self.slices) if self.normalized else self.slices
 
     @property
     def embedding(self) -> Tensor:
-        """Concatenated L2-normalised slices: (M, N x D)."""
-        return normalize_slices(self.slices).transpose(0, 1).flatten(1)
+        """All slices side by side, as they are compared: (M, N x D)."""
+        return self.points.transpose(0, 1).flatten(1)
 
     @property
     def counts(self) -> Tensor:
@@ -109,6 +116,7 @@ def embed(
         labels[index.to(labels.device)],
         torch.cat(logits) if logits else None,
         torch.cat([method.scores(output) for output in outputs]) if method.prediction == "classifier" else None,
+        method.normalized,
     )
 
 
@@ -180,5 +188,5 @@ def cluster_scores(queries: Embedded, found: Neighbourhood, classes: int) -> dic
 
 def slice_knn(queries: Embedded, memory: Embedded) -> list[float]:
     """KNN accuracy of every slice on its own."""
-    ours, theirs = normalize_slices(queries.slices), normalize_slices(memory.slices)
-    return [knn_accuracy(there, memory.labels, here, queries.labels) for here, there in zip(ours, theirs, strict=True)]
+    pairs = zip(queries.points, memory.points, strict=True)
+    return [knn_accuracy(there, memory.labels, here, queries.labels) for here, there in pairs]

@@ -72,6 +72,11 @@ class Method(ABC):
         """How the embedding is cut, and by what it is judged."""
         return Layout(1, self.slice_dim)
 
+    @property
+    def normalized(self) -> bool:
+        """Whether embeddings are L2-normalised before neighbours are sought: as the metric loss compares them."""
+        return True
+
     def head(self, in_features: int, classes: int) -> nn.Module:
         """The head to put on a trunk with `in_features`."""
         return EmbeddingHead(in_features, self.slice_dim)

@@ -56,6 +56,11 @@ class Center(MetricMethod):
         """One slice, and the form."""
         return Layout(1, self.slice_dim, (), self.form)
 
+    @property
+    def normalized(self) -> bool:
+        """The loss sees embeddings as they are."""
+        return False
+
     def head(self, in_features: int, classes: int) -> nn.Module:
         """The sliced head with the centres of its classes."""
         return CenterHead(in_features, classes, 1, self.slice_dim, self.dropout, self.linear_classifier)

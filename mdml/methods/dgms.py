@@ -44,6 +44,11 @@ class DGMS(Method):
         if self.levels < 1:
             raise MethodError(f"method.levels must be at least 1, found {self.levels}.")
 
+    @property
+    def normalized(self) -> bool:
+        """The loss sees embeddings as they are."""
+        return False
+
     def head(self, in_features: int, classes: int) -> nn.Module:
         """The embedding alone, with the number of classes for the loss."""
         return GroupedHead(in_features, self.slice_dim, classes)

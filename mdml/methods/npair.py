@@ -31,6 +31,11 @@ class NPair(MetricMethod):
         super().__post_init__()
         check_number("regularization", self.regularization)
 
+    @property
+    def normalized(self) -> bool:
+        """The loss sees embeddings as they are."""
+        return False
+
     def metric(self, embedding: Tensor, labels: Tensor, output: Output) -> Tensor:
         """The N-pair loss with its regularisation."""
         return npair(embedding, labels, self.regularization)

@@ -33,6 +33,11 @@ class RandomTriplet(Method):
         super().__post_init__()
         check_number("margin", self.margin, above=True)
 
+    @property
+    def normalized(self) -> bool:
+        """The loss sees embeddings as they are."""
+        return False
+
     def session(self, training: TrainingSet) -> Session:
         """A positive and a negative for every anchor."""
         session = Session(training)

@@ -35,6 +35,11 @@ class RML(TwoBranchMethod):
 
     sampler: ClassVar[str | None] = "balanced"
 
+    @property
+    def normalized(self) -> bool:
+        """As the option says."""
+        return self.normalize
+
     def centers(self, classes: int) -> RunningCenters | None:
         """Running centres with center="ema"."""
         return RunningCenters(classes, self.slice_dim) if self.center == "ema" else None

@@ -33,6 +33,11 @@ class SGM(Method):
         super().__post_init__()
         check_number("sigma", self.sigma, above=True)
 
+    @property
+    def normalized(self) -> bool:
+        """The loss sees embeddings as they are."""
+        return False
+
     def head(self, in_features: int, classes: int) -> nn.Module:
         """The embedding alone, with the number of classes for the loss."""
         return GroupedHead(in_features, self.slice_dim, classes)

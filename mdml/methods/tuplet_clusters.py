@@ -58,6 +58,11 @@ class TwoBranchMethod(Method):
         """One embedding."""
         return Layout(1, self.slice_dim, form=self.form)
 
+    @property
+    def normalized(self) -> bool:
+        """The loss sees embeddings as they are."""
+        return False
+
     def head(self, in_features: int, classes: int) -> nn.Module:
         """The two-branch head, and in it what the metric loss learns."""
         return TwoBranchHead(in_features, classes, self.slice_dim, self.dropout, self.learned(classes))

@@ -22,7 +22,7 @@ from tests.mdml.metrics.drawn import drawn
 def random_set(count, seed):
     generator = torch.Generator().manual_seed(seed)
     logits, slices = torch.randn(count, 4, generator=generator), torch.randn(3, count, 5, generator=generator)
-    return Embedded(slices, drawn(count, 4, seed), logits, logits.softmax(1))
+    return Embedded(slices, drawn(count, 4, seed), logits, logits.softmax(1), normalized=True)
 
 
 def test_the_embedding_is_the_normalised_slices_side_by_side():
@@ -31,6 +31,11 @@ def test_the_embedding_is_the_normalised_slices_side_by_side():
     for index in range(3):
         part = embedded.embedding[:, 5 * index : 5 * index + 5]
         torch.testing.assert_close(part, embedded.slices[index] / embedded.slices[index].norm(dim=1, keepdim=True))
+
+
+def test_the_embedding_of_a_method_whose_loss_does_not_normalise_is_the_slices_as_they_are():
+    embedded = dataclasses.replace(random_set(6, 0), normalized=False)
+    assert torch.equal(embedded.embedding, torch.cat(list(embedded.slices), 1))
 
 
 def test_scores_are_the_single_scores_of_logits_and_embedding():
