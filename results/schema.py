@@ -12,11 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 TEXT, FLAG, REAL = pa.string(), pa.bool_(), pa.float64()
-INT, LONG = pa.int32(), pa.int64()
+INT, LONG, BYTES = pa.int32(), pa.int64(), pa.binary()
 REALS, FLOATS, TEXTS = pa.list_(pa.float64()), pa.list_(pa.float32()), pa.list_(pa.string())
+LONGS = pa.list_(pa.int64())
 TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -47,6 +48,9 @@ class TableSpec:
 
 KEY = Column("trial_key", TEXT, "", "content address of the trial: what was trained, on which data, by which numerics")
 EPOCH = Column("epoch", INT, "epochs", "1 is the first")
+SLICE = Column("slice", INT, "", "0 is the first")
+THRESHOLD = Column("threshold", REAL, "distance", "threshold of the slice")
+SPLIT = Column("split", TEXT, "", "validation or test")
 
 TRIALS = TableSpec(
     "trials",
@@ -116,6 +120,37 @@ TRIALS = TableSpec(
         Column("started_at", TIME, "UTC", "start of the trial"),
         Column("ended_at", TIME, "UTC", "end of the trial"),
         Column("retrained", INT, "", "how often it was trained anew on purpose; null is never"),
+        Column("test_precision", REAL, "fraction", "macro precision: mean precision over the classes, test images"),
+        Column("test_f1_of_macro", REAL, "fraction", "2PR / (P + R) of test_precision and test_balanced_accuracy"),
+        Column(
+            "test_sequence_accuracy",
+            REAL,
+            "fraction",
+            "accuracy of one decision a test sequence, by the mean of its frames' scores; test_accuracy is that of frames",
+        ),
+        Column(
+            "test_nearest_mean_accuracy",
+            REAL,
+            "fraction",
+            "accuracy of the nearest class mean of the training embeddings",
+        ),
+        Column(
+            "test_nmi", REAL, "fraction", "NMI = 2I / (H + H) of the classes and k-means, as many clusters as classes"
+        ),
+        Column("test_pairwise_f1", REAL, "fraction", "F1 of pairs of test images in one cluster of that k-means"),
+        Column("test_nmi_knn", REAL, "fraction", "NMI of the classes and the votes of 11 nearest training embeddings"),
+        Column("test_pairwise_f1_knn", REAL, "fraction", "F1 of pairs of test images that those votes put together"),
+        *(
+            Column(
+                f"test_acc_at_{k}", REAL, "fraction", f"share of the {k} nearest of a test image that have its class"
+            )
+            for k in (1, 2, 4, 8, 16, 32)
+        ),
+        *(
+            Column(f"epochs_to_{level}", INT, "epochs", f"first epoch with a training accuracy of at least {level} %")
+            for level in (90, 99)
+        ),
+        Column("notes", TEXT, "JSON", "substitutes and choices that the method made, by name; null where it made none"),
     ),
 )
 
@@ -145,8 +180,8 @@ SLICES = TableSpec(
     (
         KEY,
         EPOCH,
-        Column("slice", INT, "", "0 is the first"),
-        Column("threshold", REAL, "distance", "threshold of the slice"),
+        SLICE,
+        THRESHOLD,
         Column("metric_loss", REAL, "", "loss of the slice"),
         Column("active_rate", REAL, "fraction", "valid anchors with a loss above 0"),
         Column("incomplete_rate", REAL, "fraction", "valid anchors judged incompletely: no loss, yet d(a,p) > d(p,n)"),
@@ -162,6 +197,12 @@ SLICES = TableSpec(
         Column(
             "knn_accuracy", REAL, "fraction", "accuracy of 11 nearest neighbours in this slice alone, last epoch only"
         ),
+        Column(
+            "population_incomplete_rate",
+            REAL,
+            "fraction",
+            "triplets judged incompletely among all valid ones of the judged images (or 1 000 000 drawn), last epoch only",
+        ),
     ),
 )
 
@@ -171,12 +212,13 @@ CONFUSION = TableSpec(
     True,
     (
         KEY,
-        Column("split", TEXT, "", "validation or test"),
+        SPLIT,
         Column("truth", INT, "", "index of the true class"),
         Column("predicted", INT, "", "index of the predicted class"),
         Column("truth_class", TEXT, "", "name of the true class"),
         Column("predicted_class", TEXT, "", "name of the predicted class"),
         Column("count", LONG, "images", "images of the one taken for the other"),
+        Column("rate", REAL, "fraction", "count / images of the true class; 0 where there are none"),
     ),
 )
 
@@ -192,6 +234,150 @@ PREDICTIONS = TableSpec(
         Column("scores", FLOATS, "", "score of each class"),
         Column("subject", TEXT, "", "person in the image"),
         Column("sequence", TEXT, "", "sequence that the image is a frame of"),
+    ),
+)
+
+CLASSES = TableSpec(
+    "classes",
+    "One row per trial, split and class: its scores.",
+    True,
+    (
+        KEY,
+        SPLIT,
+        Column("label", INT, "", "index of the class"),
+        Column("class_name", TEXT, "", "name of the class"),
+        Column("precision", REAL, "fraction", "right among those predicted to be of the class; null where none is"),
+        Column("recall", REAL, "fraction", "right among those of the class; null where there are none"),
+        Column("f1", REAL, "fraction", "2PR / (P + R); null where the class neither occurs nor is predicted"),
+        Column("support", LONG, "images", "images of the class"),
+    ),
+)
+
+NEIGHBOURS = TableSpec(
+    "neighbours",
+    "One row per trial, split and K: what the K nearest by Euclidean distance say.",
+    True,
+    (
+        KEY,
+        SPLIT,
+        Column("k", INT, "images", "K, the number of neighbours"),
+        Column("knn_accuracy", REAL, "fraction", "accuracy of the vote of the K nearest training embeddings"),
+        Column("recall_at", REAL, "fraction", "Recall@K: images with one of their class among their K nearest others"),
+        Column("acc_at", REAL, "fraction", "Acc@K: share of the K nearest others that have the image's class"),
+    ),
+)
+
+DISTANCES = TableSpec(
+    "distances",
+    "One row per trial, split, slice and set of image pairs: the distribution of their distances, in L2-normalised slices. "
+    "Of more than 2048 images evenly spaced ones are taken.",
+    True,
+    (
+        KEY,
+        Column("split", TEXT, "", "train, or validation or test: the images that the slices were judged on"),
+        SLICE,
+        THRESHOLD,
+        Column("kind", TEXT, "", "inter: pairs of different classes; intra: pairs of one class"),
+        Column("first_class", TEXT, "", "name of the one class; null for the pairs of all classes"),
+        Column("second_class", TEXT, "", "name of the other class; null for the pairs of all classes"),
+        Column("pairs", LONG, "pairs", "number of pairs"),
+        Column("mean", REAL, "distance", "mean distance"),
+        Column("std", REAL, "distance", "standard deviation of the distances"),
+        Column("p5", REAL, "distance", "5th percentile"),
+        Column("p95", REAL, "distance", "95th percentile"),
+        Column("counts", LONGS, "pairs", "pairs in each of 100 bins of equal width on [0, 2]; null for single classes"),
+    ),
+)
+
+EMBEDDING = TableSpec(
+    "embedding",
+    "One row per trial and test image, where evaluation.tsne asks for it: its place in a plane by t-SNE.",
+    True,
+    (
+        KEY,
+        Column("image", LONG, "", "index of the image in the data set"),
+        Column("label", INT, "", "index of its class"),
+        Column("class_name", TEXT, "", "name of its class"),
+        Column("x", REAL, "", "first coordinate"),
+        Column("y", REAL, "", "second coordinate"),
+    ),
+)
+
+PROBE = TableSpec(
+    "probe",
+    "One row per trial and slice, where evaluation.probe asks for it: what a fixed batch of training images, seen in "
+    "evaluation mode after every optimiser step, says of the training. Judgements and losses are null without a threshold.",
+    True,
+    (
+        KEY,
+        SLICE,
+        THRESHOLD,
+        Column("images", INT, "images", "images of the batch"),
+        Column("steps", LONG, "steps", "optimiser steps that were looked at"),
+        Column("half_cycles", LONG, "", "half-cycles: A judged incompletely with (A, B, C), then B with (B, A, C)"),
+        Column("cycles", LONG, "", "cycles: two half-cycles on end that lead back to (A, B, C)"),
+        Column("cycles_per_100_steps", REAL, "1/100 steps", "100 x cycles / steps"),
+        Column("incomplete_rate", REAL, "fraction", "anchors judged incompletely, mean over the steps"),
+        Column(
+            "cross_step",
+            LONG,
+            "steps",
+            "first step from which the smoothed d(a,p) is below d(a,n) and d(p,n) for 50 steps; null if never",
+        ),
+        Column("final_loss", REAL, "", "triplet loss of the batch after the last step"),
+        Column("relative_loss_area", REAL, "", "mean over the steps of loss / threshold; 1 is a collapsed embedding"),
+    ),
+)
+
+PROBE_STEPS = TableSpec(
+    "probe_steps",
+    "One row per trial, slice and optimiser step, where evaluation.probe asks for it: the curves of that batch.",
+    True,
+    (
+        KEY,
+        SLICE,
+        Column("step", LONG, "steps", "1 is the first"),
+        Column("positive_distance", REAL, "distance", "mean d(a,p) of the mined triplets, smoothed by 0.9"),
+        Column("negative_distance", REAL, "distance", "mean d(a,n), smoothed by 0.9"),
+        Column("cross_distance", REAL, "distance", "mean d(p,n), smoothed by 0.9"),
+        Column("metric_loss", REAL, "", "triplet loss of the batch"),
+        Column("incomplete_rate", REAL, "fraction", "anchors judged incompletely"),
+        Column("half_cycles", LONG, "", "half-cycles that this step completed"),
+        Column("cycles", LONG, "", "cycles that this step completed"),
+    ),
+)
+
+TRANSFERS = TableSpec(
+    "transfers",
+    "One row per trial and other data set that evaluation.transfer names: the trained network on all of its images, classes "
+    "matched by name. Classes that only one side has are left out, of the predictions and of the neighbours, too.",
+    True,
+    (
+        KEY,
+        Column("dataset", TEXT, "", "name of the data set"),
+        Column("data_fingerprint", TEXT, "sha256", "content of the data set"),
+        Column("images", LONG, "images", "images that were judged"),
+        Column("images_left_out", LONG, "images", "images of classes that the trial was not trained on"),
+        Column("classes", TEXTS, "", "names of the classes that both sides have"),
+        Column("classes_trained_only", TEXTS, "", "names of the classes that only the trial's data set has"),
+        Column("classes_transfer_only", TEXTS, "", "names of the classes that only this data set has"),
+        Column("accuracy", REAL, "fraction", "accuracy among the classes of both sides"),
+        Column("balanced_accuracy", REAL, "fraction", "mean recall over those classes"),
+        Column("macro_f1", REAL, "fraction", "mean F1 over those classes"),
+        Column("knn_accuracy", REAL, "fraction", "accuracy of 11 nearest training embeddings of those classes"),
+        Column("nmi", REAL, "fraction", "NMI of the classes and k-means, as many clusters as classes of both sides"),
+        Column("pairwise_f1", REAL, "fraction", "F1 of pairs of images in one cluster of that k-means"),
+    ),
+)
+
+PICTURES = TableSpec(
+    "pictures",
+    "One row per trial and picture that its method made, such as generated references.",
+    True,
+    (
+        KEY,
+        Column("name", TEXT, "", "name of the picture"),
+        Column("png", BYTES, "PNG", "the picture"),
     ),
 )
 
@@ -242,7 +428,27 @@ MEMBERS = TableSpec(
     ),
 )
 
-TABLES = {table.name: table for table in (TRIALS, EPOCHS, SLICES, CONFUSION, PREDICTIONS, AUDITS, STUDIES, MEMBERS)}
+TABLES = {
+    table.name: table
+    for table in (
+        TRIALS,
+        EPOCHS,
+        SLICES,
+        CONFUSION,
+        PREDICTIONS,
+        CLASSES,
+        NEIGHBOURS,
+        DISTANCES,
+        EMBEDDING,
+        PROBE,
+        PROBE_STEPS,
+        TRANSFERS,
+        PICTURES,
+        AUDITS,
+        STUDIES,
+        MEMBERS,
+    )
+}
 TRIAL_TABLES = tuple(table.name for table in TABLES.values() if table.per_trial)
 
 

@@ -1,20 +1,40 @@
 """Rows of trials that nobody trained, and studies made of them."""
 
 import datetime
+import io
 import json
 import math
 import random
+
+from PIL import Image
 
 from results.schema import TABLES
 
 START = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
 CLASSES = ("anger", "happiness", "sadness")
+_FILE = io.BytesIO()
+Image.new("RGB", (8, 6), (200, 30, 60)).save(_FILE, "PNG")
+PNG = _FILE.getvalue()
 
 
 def fake_trial(
-    key, *, study="demo", arm="dual", fold=0, seed=0, status="done", accuracy=0.8, epochs=3, ended=60.0, **changes
+    key,
+    *,
+    study="demo",
+    arm="dual",
+    fold=0,
+    seed=0,
+    status="done",
+    accuracy=0.8,
+    epochs=3,
+    ended=60.0,
+    whole=False,
+    **changes,
 ):
-    """Rows by table of one trial whose test accuracy is `accuracy`; `changes` are columns of its row in trials."""
+    """Rows by table of one trial whose test accuracy is `accuracy`; `changes` are columns of its row in trials.
+
+    A `whole` one has rows in every table.
+    """
     rng = random.Random(key)
     done = status == "done"
     trial = {
@@ -83,7 +103,46 @@ def fake_trial(
              "subject": f"S{i:03}", "sequence": ""}
             for i in range(4)
         ]  # fmt: skip
+        rows |= measured(key) if whole else {}
     return rows
+
+
+def measured(key):
+    """What the evaluation of a trial that is done adds, by table."""
+    rng = random.Random(key)
+    return {
+        "classes": [
+            {"trial_key": key, "split": "test", "label": i, "class_name": name, "precision": 0.5, "recall": 0.25,
+             "f1": 1 / 3, "support": 10}
+            for i, name in enumerate(CLASSES)
+        ],
+        "neighbours": [
+            {"trial_key": key, "split": "test", "k": k, "knn_accuracy": 0.5, "recall_at": 1 - 0.5**k, "acc_at": 0.5}
+            for k in (1, 2, 4, 8, 11, 16, 32)
+        ],
+        "distances": [
+            fake_distances(key, split, index, tau, kind)
+            for split in ("train", "test") for index, tau in enumerate((0.15, 0.45)) for kind in ("inter", "intra")
+        ],
+        "embedding": [
+            {"trial_key": key, "image": i, "label": i % 3, "class_name": CLASSES[i % 3],
+             "x": 9.0 * (i % 3) + rng.gauss(0, 2), "y": rng.gauss(0, 4)}
+            for i in range(60)
+        ],
+        "probe": [{"trial_key": key, "slice": 0, "threshold": 0.15, "images": 32, "steps": 2, "half_cycles": 1, "cycles": 0}],
+        "probe_steps": [{"trial_key": key, "slice": 0, "step": step, "metric_loss": 0.1} for step in (1, 2)],
+        "transfers": [{"trial_key": key, "dataset": "folder", "images": 9, "classes": ["anger"], "accuracy": 0.5}],
+        "pictures": [{"trial_key": key, "name": "references", "png": PNG}],
+    }  # fmt: skip
+
+
+def fake_distances(key, split, index, tau, kind):
+    """Counts of 1000 pairs about a mean that grows with the threshold."""
+    mean = (1.0 if kind == "inter" else 0.4) + tau / 2
+    shares = [math.exp(-((0.02 * i + 0.01 - mean) ** 2) / 0.08) for i in range(100)]
+    counts = [round(1000 * share / sum(shares)) for share in shares]
+    return {"trial_key": key, "split": split, "slice": index, "threshold": tau, "kind": kind, "pairs": sum(counts),
+            "mean": mean, "std": 0.2, "p5": mean - 0.3, "p95": mean + 0.3, "counts": counts}  # fmt: skip
 
 
 def fake_ablation(store, study="demo", arms=None, folds=3, seeds=2, skip=(), commit=True, **changes):

@@ -19,7 +19,7 @@ def files(root):
 
 
 def test_what_is_committed_is_read(store):
-    rows = fake_trial("k1")
+    rows = fake_trial("k1", whole=True)
     assert store.commit("k1", rows)
     assert store.committed_keys() == {"k1"}
     assert store.statuses() == {"k1": "done"}
@@ -63,7 +63,7 @@ def test_columns_come_in_the_order_asked_for(store):
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_study_reads_the_trials_of_its_members_whoever_made_them(store, compacted):
-    fake_ablation(store, "first", folds=2, seeds=1)
+    fake_ablation(store, "first", folds=2, seeds=1, whole=True)
     store.write("members", "second", [{"study": "second", "arm": "again", "index": 0, "trial_key": "first-1-0-0"}])
     store.write("audits", "first-1-0-0", [{"trial_key": "first-1-0-0", "opened_at": START}])
     store.write("audits", "first-0-0-0", [{"trial_key": "first-0-0-0", "opened_at": START}])
