@@ -62,13 +62,31 @@ def npair(embeddings: Tensor, labels: Tensor, regularization: float = 0.002) -> 
 
     """
     check_batch(embeddings, labels)
-    same = labels[:, None] == labels
-    positive = same.tril(-1).sum(1) % 2 == 1
-    pairs = same & positive & ~positive[:, None]
+    queries, positives, pairs, rivals = _roles(labels)
     with full_precision(embeddings):
         embeddings = raised(embeddings)
-        scores = embeddings @ embeddings.mT
-        rivals = masked_logsumexp(scores, positive & ~same, 1)
-        terms = softplus(rivals[:, None] - scores)
+        scores = embeddings.index_select(0, queries) @ embeddings.index_select(0, positives).mT
+        terms = softplus(masked_logsumexp(scores, rivals, 1)[:, None] - scores)
         mean = (terms * pairs).sum() / pairs.sum().clamp_min(1)
-        return mean + regularization * embeddings.square().sum(1).mean()
+        return mean + regularization * embeddings.square().sum(1).mean() if regularization else mean
+
+
+def _roles(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows and columns of the scores, and what each entry is.
+
+    Returns:
+        queries (Q,) and positives (P,) int64: indices into the batch that contain all anchors of a pair and all positives, and others.
+        pairs, rivals (Q, P) bool: whether an entry is an anchor with a positive of its class, or with one of another.
+
+    """
+    batch = len(labels)
+    same = labels[:, None] == labels
+    # 0: an anchor, 1: the only one of its class, 2: a positive.
+    roles = 2 * (same.tril(-1).sum(1) % 2) + (same.sum(1) == 1)
+    order = roles.argsort(stable=True)
+    # A class has at most as many positives as anchors, and at least one for two anchors: these sizes always suffice, and by not
+    # depending on the labels they spare the host a look at them.
+    queries, positives = order[: max(1, 2 * batch // 3)], order[batch - batch // 2 :]
+    apt = (roles[queries] == 0)[:, None] & (roles[positives] == 2)
+    same = labels[queries][:, None] == labels[positives]
+    return queries, positives, apt & same, apt & ~same
