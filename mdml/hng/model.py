@@ -54,7 +54,9 @@ class Recipe:
                 raise MethodError(f"{name} of the generator must be at least {least}, found {getattr(self, name)}.")
         for name in ("identity_weight", "pixel_weight", "symmetry_weight", "adversarial_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise MethodError(f"{name} must be finite and not negative, found {getattr(self, name)}.")
+                raise MethodError(
+                    f"{name} of the generator must be finite and not negative, found {getattr(self, name)}."
+                )
 
 
 class Terms(NamedTuple):
