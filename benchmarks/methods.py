@@ -209,7 +209,7 @@ def _wait() -> None:
 
 
 def _text(times: list[float]) -> str:
-    low, _, high = statistics.quantiles(times, n=4)
+    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
     return f"{statistics.median(times):.2f} ({low:.2f}-{high:.2f})"
 
 
