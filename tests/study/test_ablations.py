@@ -32,3 +32,15 @@ def test_all_methods_compares_every_form_of_every_method_at_its_defaults(name):
     expected = [resolved_options(name, form) for form in forms]
     assert sorted(map(str, found)) == sorted(map(str, expected))
     assert resolved_options(name, {}) in expected
+
+
+def test_the_generators_of_all_methods_can_be_made_smaller():
+    """As the file says; the arms list these options only so that they can be given."""
+    smaller = [
+        f"ablation.arms.idferm-{form}.{option}"
+        for form in ("adaptive", "fixed")
+        for option in ("hng_width=24", "hng_epochs=50")
+    ]
+    found = plan.arms(load(smaller, "all_methods") | {"kind": "ablation"})
+    options = [arm.options for arm in found if arm.method == "idferm"]
+    assert [(option["hng_width"], option["hng_epochs"]) for option in options] == [(24, 50)] * 2
