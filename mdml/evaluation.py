@@ -7,6 +7,7 @@ slices, L2-normalised where the method's loss sees them so; votes tie to the sma
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -124,6 +125,24 @@ def with_neighbours(queries: Embedded, memory: Embedded, classes: int) -> Embedd
     """The same set with the votes of the nearest training embeddings as its scores."""
     scores = knn_scores(memory.embedding, memory.labels, queries.embedding, classes)
     return dataclasses.replace(queries, scores=scores)
+
+
+def restricted(embedded: Embedded, classes: Sequence[int]) -> Embedded:
+    """The images of some classes alone, and their scores among these: classes[i] is then class i."""
+    chosen = torch.tensor(classes, device=embedded.labels.device)
+    matches = embedded.labels[:, None] == chosen
+    kept = matches.any(1)
+    logits, scores = embedded.logits, embedded.scores
+    if scores is not None:
+        scores = scores[kept][:, chosen]
+        scores = scores / scores.sum(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny)
+    return dataclasses.replace(
+        embedded,
+        slices=embedded.slices[:, kept],
+        labels=matches[kept].int().argmax(1),
+        logits=None if logits is None else logits[kept][:, chosen],
+        scores=scores,
+    )
 
 
 class Neighbourhood(NamedTuple):

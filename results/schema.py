@@ -274,7 +274,7 @@ DISTANCES = TableSpec(
     True,
     (
         KEY,
-        Column("split", TEXT, "", "train, or validation or test: the images that the slices were judged on"),
+        Column("split", TEXT, "", "train, and test, or validation where the test fold is not opened"),
         SLICE,
         THRESHOLD,
         Column("kind", TEXT, "", "inter: pairs of different classes; intra: pairs of one class"),

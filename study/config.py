@@ -169,6 +169,9 @@ def _with_paths(config: Config) -> Config:
     )
     if dataset.get("root"):
         dataset["root"] = str(Path(dataset["root"]).expanduser().absolute())
+    for other in config["evaluation"]["transfer"]:
+        if isinstance(other, dict) and other.get("root"):
+            other["root"] = str(Path(other["root"]).expanduser().absolute())
     if storage["root"] is None:
         storage["root"] = str(DEFAULT_STORE)
     elif "://" not in storage["root"]:

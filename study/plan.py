@@ -14,6 +14,7 @@ from mdml import MethodError
 from mdml.augmentation import augmentation
 from mdml.methods import method_class
 from mdml.models import build_trunk, check_images
+from study import extras
 from study.config import Config
 from study.errors import StudyError
 from study.spec import TrialSpec, numerics_version, resolved_options, weights_digest
@@ -104,6 +105,7 @@ def shared_fields(config: Config, faces: FaceSet, study: str) -> dict[str, Any]:
         "backbone": config["backbone"]["name"],
         "weights": weights,
         "weights_digest": weights_digest(weights),
+        "evaluation": extras.asked(config, faces),
     }
 
 
@@ -186,6 +188,7 @@ def check(config: Config) -> None:
         ]
     elif any(name.split(".")[0] == "ablation" for name in given):
         problems.append("An ablation is asked for by --ablation NAME, not by an override.")
+    problems += extras.problems(config)
     if config["protocol"]["name"] not in ("sealed", "paper"):
         problems.append(f"Expected protocol.name to be sealed or paper, found {config['protocol']['name']!r}.")
     if config["study"] and not _NAME.fullmatch(config["study"]):
@@ -240,6 +243,9 @@ def identity(config: Config) -> Config:
     """The part of a configuration that makes a study what it is; a longer search is the same search."""
     kept = {name: value for name, value in config.items() if name not in _OUTSIDE_NAME}
     kept["dataset"] = {name: value for name, value in config["dataset"].items() if name != "cache"}
+    if not any(config.get("evaluation", {}).values()):
+        # Nothing asked for is what studies were before there was anything to ask for.
+        kept.pop("evaluation", None)
     if config["kind"] == "search":
         kept["search"] = {name: value for name, value in config["search"].items() if name != "trials"}
         # What was given is fixed in a search, so it makes another search.

@@ -14,6 +14,7 @@ from results import Store
 from study import provenance
 from study.config import Config
 from study.errors import StudyError
+from study.extras import open_other
 from study.spec import TrialSpec
 from study.trial import Faces, Trial, use_device
 
@@ -48,6 +49,10 @@ def rerun(key: str, config: Config, console: Console) -> int:
         Faces(faces, device),
         provenance.code(),
         lambda row: store.write("audits", f"{spec.key}-{uuid.uuid4().hex[:8]}", [row]),
+        [
+            Faces(open_other(one["dataset"], spec.image_size, spec.channels, cache), device)
+            for one in spec.evaluation.get("transfer", [])
+        ],
     )
     records = trial.run()
     for _ in range(old["epochs"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ LOST_WORKER = "Its worker died"
 # What says where a trial came from or where its inputs lie, not what is computed: not part of the key.
 _NOT_CONTENT = ("study", "arm", "dataset", "weights")
 # What later versions added, with the value that earlier ones stood for: left out of the key, so that earlier results are found.
-_ADDED_FIELDS: dict[str, Any] = {"optimizer": "adam"}
+_ADDED_FIELDS: dict[str, Any] = {"optimizer": "adam", "evaluation": {}}
 _ADDED_OPTIONS: dict[str, Any] = {"linear_classifier": False}
 
 
@@ -49,6 +49,7 @@ class TrialSpec:
         weights: None, "imagenet", or the path of a state dict.
         weights_digest: sha256 of that file.
         numerics: versions of the training loop and of the method, "LOOP.METHOD".
+        evaluation: what is asked for besides the default evaluation, as study.extras has it.
 
     """
 
@@ -78,6 +79,7 @@ class TrialSpec:
     weights_digest: str | None
     numerics: str
     optimizer: str = "adam"
+    evaluation: dict[str, Any] = field(default_factory=dict)
 
     def json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -93,6 +95,10 @@ class TrialSpec:
         """Content address: 32 hex digits of the sha256 of the canonical JSON of what is computed."""
         content = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
         content["options"] = _without(content["options"], _ADDED_OPTIONS)
+        if "transfer" in content["evaluation"]:
+            # Their content counts, not where they lie.
+            others = [other["fingerprint"] for other in content["evaluation"]["transfer"]]
+            content["evaluation"] = content["evaluation"] | {"transfer": others}
         content = _without(content, _ADDED_FIELDS)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import resource
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ from datasets import FaceSet
 from datasets.splits import split_fold
 from mdml import evaluation
 from mdml.augmentation import augmentation
-from mdml.session import TrainingSet
-from mdml.train import build_network, train
+from mdml.convergence import epochs_to
+from mdml.evaluation import Embedded
+from mdml.probe import Probe
+from mdml.session import Session, TrainingSet
+from mdml.train import build_network, derived_seed, train
 from results.schema import TABLES
 from study import provenance
 from study.errors import StudyError
+from study.records import Row, picture_rows
 from study.spec import TrialSpec
-
-Row = dict[str, Any]
+from study.transfer import transfer_row
+from study.verdict import Verdict
 
 
 def use_device(threads: int, cuda: bool) -> torch.device:
@@ -67,20 +72,28 @@ class Trial:
         faces: the data set that the spec names.
         code: git_commit and git_dirty of the study's code.
         audit: writes the row of the table `audits`; called before the test fold is opened.
+        others: the other data sets that the spec names, in their order.
 
     Raises:
         StudyError: where the data set is not the one that was planned.
 
     """
 
-    def __init__(self, spec: TrialSpec, faces: Faces, code: Row, audit: Callable[[Row], None]) -> None:
+    def __init__(
+        self, spec: TrialSpec, faces: Faces, code: Row, audit: Callable[[Row], None], others: Sequence[Faces] = ()
+    ) -> None:
         self.started_at, self._start = datetime.now(timezone.utc), time.perf_counter()
-        if faces.set.fingerprint != spec.fingerprint:
-            raise StudyError(
-                f"The data set {spec.dataset['name']} has changed since the study was planned: expected fingerprint "
-                f"{spec.fingerprint[:12]}, found {faces.set.fingerprint[:12]}. Plan the study again."
-            )
-        self.spec, self.faces, self._audit = spec, faces, audit
+        transfers = spec.evaluation.get("transfer", [])
+        planned = [(spec.dataset, spec.fingerprint), *((one["dataset"], one["fingerprint"]) for one in transfers)]
+        for (dataset, fingerprint), found in zip(planned, [faces, *others], strict=True):
+            if found.set.fingerprint != fingerprint:
+                raise StudyError(
+                    f"The data set {dataset['name']} has changed since the study was planned: expected fingerprint "
+                    f"{fingerprint[:12]}, found {found.set.fingerprint[:12]}. Plan the study again."
+                )
+        self.spec, self.faces, self._audit, self._others = spec, faces, audit, others
+        self.session: Session | None = None
+        self._probe: Probe | None = None
         self.method, self.records = spec.make_method(), list[Row]()
         self.split = split_fold(
             faces.set,
@@ -119,6 +132,8 @@ class Trial:
             self.spec.seed,
         )
         self.session = self.method.session(training)
+        if self.spec.evaluation.get("probe"):
+            self._probe = self._begin_probe()
         records = train(
             self.network,
             self.method,
@@ -129,6 +144,7 @@ class Trial:
             {name: torch.from_numpy(members) for name, members in watch.items()},
             self.spec.seed,
             self.session,
+            None if self._probe is None else self._probe.look,
         )
         best = -1.0
         for record in records:
@@ -144,29 +160,33 @@ class Trial:
     def finish(self) -> dict[str, list[Row]]:
         """Evaluate, unless it belongs to a search opening the test fold, and give all rows of a trial that is done."""
         final: Row = {}
-        tables: dict[str, list[Row]] = {"confusion": [], "predictions": []}
         if self._best is not None:
             final["best_epoch"] = self._best[0]
             self.network.load_state_dict(self._best[1])
         memory = self._embed(self.split.train)
-        judged = None
+        verdict = Verdict(self.spec.key, self.faces.set, self.method.layout.thresholds, memory)
+        judged: list[tuple[str, Embedded]] = []
         if len(self.split.validation):
-            judged = self._judge(self.split.validation, memory)
-            scores = evaluation.scores(judged, memory)
+            embedded = self._judge(self.split.validation, memory)
+            scores = verdict.judge("validation", embedded)
             final |= {f"val_{name}": scores[name] for name in ("accuracy", "balanced_accuracy", "knn_accuracy")}
-            tables["confusion"] += self._confusion("validation", judged)
+            judged.append(("validation", embedded))
         if self.spec.search is None:
             if self._best is None:
                 self._open_test_fold()
-            tested = self._judge(self.split.test, memory)
-            final |= {f"test_{name}": value for name, value in evaluation.scores(tested, memory).items()}
-            tables["confusion"] += self._confusion("test", tested)
-            tables["predictions"] = self._predictions(tested)
-            judged = judged or tested
-        if judged is not None:
-            for row, value in zip(self._judged()["slices"], evaluation.slice_knn(judged, memory), strict=True):
-                row["knn_accuracy"] = value
-        return {"trials": [self.row("done") | final], **curves(self.spec.key, self.records), **tables}
+            embedded = self._judge(self.split.test, memory)
+            final |= {f"test_{name}": value for name, value in verdict.judge("test", embedded).items()}
+            final["test_sequence_accuracy"] = verdict.predictions(self.split.test, embedded)
+            judged.append(("test", embedded))
+            self._extras(verdict, embedded)
+        if judged:
+            verdict.slices(judged[0][1], self._judged()["slices"])
+            verdict.distances(*judged[-1])
+        accuracies = [record["train_accuracy"] for record in self.records]
+        final |= {f"epochs_to_{level}": epochs_to(accuracies, level / 100) for level in (90, 99)}
+        if self.session is not None:
+            verdict.tables["pictures"] = picture_rows(self.spec.key, self.session.pictures)
+        return {"trials": [self.row("done") | final], **curves(self.spec.key, self.records), **verdict.tables}
 
     def row(self, status: str, error: str | None = None) -> Row:
         """The trial's row of the table `trials`, as of now."""
@@ -192,6 +212,9 @@ class Trial:
                 "seconds": time.perf_counter() - self._start,
                 "setup_seconds": self._setup_seconds,
                 "images_per_second": len(self.records) * len(self.split.train) / trained if trained else None,
+                "notes": json.dumps(self.session.notes, sort_keys=True)
+                if self.session and self.session.notes
+                else None,
                 "peak_memory_bytes": _peak_memory(images.device),
                 "device": device_name(images.device.type),
                 "host": platform.node(),
@@ -218,54 +241,41 @@ class Trial:
         }
         self._audit(row)
 
-    def _embed(self, index: Any) -> evaluation.Embedded:
+    def _extras(self, verdict: Verdict, tested: Embedded) -> None:
+        """What the spec asks for besides the default evaluation."""
+        key, asked = self.spec.key, self.spec.evaluation
+        if asked.get("tsne"):
+            verdict.projection(self.split.test, tested)
+        if self._probe is not None:
+            for table, rows in zip(("probe", "probe_steps"), self._probe.rows(), strict=True):
+                verdict.tables[table] = [{"trial_key": key} | row for row in rows]
+        for other in self._others:
+            row = transfer_row(self.faces.set, other.set, verdict.memory, partial(self._embed_other, other))
+            verdict.tables["transfers"].append({"trial_key": key} | row)
+
+    def _begin_probe(self) -> Probe:
+        """The same training images whatever the method."""
+        generator = torch.Generator().manual_seed(derived_seed("probe", self.spec.seed))
+        chosen = torch.randperm(len(self.split.train), generator=generator)[: self.spec.batch_size]
+        index = torch.from_numpy(self.split.train)[chosen].to(self.faces.images.device)
+        inputs = augmentation(self.spec.augmentation).test(self.faces.images[index])
+        return Probe(self.network, inputs, self.faces.labels[index], self.method.layout)
+
+    def _embed_other(self, other: Faces, labels: Tensor, index: Tensor) -> Embedded:
+        view, images = augmentation(self.spec.augmentation), other.images
+        return evaluation.embed(self.network, self.method, images, labels.to(images.device), index, view)
+
+    def _embed(self, index: Any) -> Embedded:
         view = augmentation(self.spec.augmentation)
         faces = self.faces
         return evaluation.embed(self.network, self.method, faces.images, faces.labels, torch.from_numpy(index), view)
 
-    def _judge(self, index: Any, memory: evaluation.Embedded) -> evaluation.Embedded:
+    def _judge(self, index: Any, memory: Embedded) -> Embedded:
         """A set of images with the scores of its predictions."""
         embedded = self._embed(index)
         if self.method.prediction == "knn":
             embedded = evaluation.with_neighbours(embedded, memory, len(self.faces.set.classes))
         return embedded
-
-    def _confusion(self, split: str, embedded: evaluation.Embedded) -> list[Row]:
-        classes = self.faces.set.classes
-        counts = embedded.counts.tolist()
-        return [
-            {
-                "trial_key": self.spec.key,
-                "split": split,
-                "truth": truth,
-                "predicted": predicted,
-                "truth_class": classes[truth],
-                "predicted_class": classes[predicted],
-                "count": count,
-            }
-            for truth, row in enumerate(counts)
-            for predicted, count in enumerate(row)
-        ]
-
-    def _predictions(self, embedded: evaluation.Embedded) -> list[Row]:
-        faces, scores = self.faces.set, embedded.scores
-        if scores is None:
-            raise ValueError("Predictions need scores.")
-        columns = zip(
-            self.split.test.tolist(), embedded.labels.tolist(), scores.argmax(1).tolist(), scores.tolist(), strict=True
-        )
-        return [
-            {
-                "trial_key": self.spec.key,
-                "image": image,
-                "label": label,
-                "predicted": predicted,
-                "scores": score,
-                "subject": str(faces.subjects[image]),
-                "sequence": str(faces.sequences[image]),
-            }
-            for image, label, predicted, score in columns
-        ]
 
 
 def spec_row(spec: TrialSpec) -> Row:

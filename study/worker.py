@@ -14,6 +14,7 @@ from ray.tune import Trainable
 
 from datasets import open_dataset
 from results import Store
+from study.extras import open_other
 from study.spec import TrialSpec
 from study.trial import Faces, Row, Trial, curves, failed_row, use_device
 
@@ -33,6 +34,7 @@ class Worker(Trainable):
         self.device = use_device(self.context["cpus"], self.context["gpus"] > 0)
         self.store = Store(self.context["store_root"])
         self.faces: Faces | None = None
+        self.others: dict[str, Faces] = {}
         self.trial: Trial | None = None
         self.records: Iterator[Row] = iter(())
         self.broken = False
@@ -94,10 +96,24 @@ class Worker(Trainable):
             size, channels = self.spec.image_size, self.spec.channels
             faces = open_dataset(self.spec.dataset["name"], image_size=size, channels=channels, cache=cache, **options)
             self.faces = Faces(faces, self.device)
+        transfers = self.spec.evaluation.get("transfer", [])
+        self.others = {
+            one["fingerprint"]: self.others.get(one["fingerprint"]) or self._open_other(one["dataset"])
+            for one in transfers
+        }
         key = self.spec.key
         # Every opening of a test fold is a row of its own, also that of a trial which begins again.
         audit = f"{key}-{uuid.uuid4().hex[:8]}"
-        return Trial(self.spec, self.faces, self.context["code"], lambda row: self.store.write("audits", audit, [row]))
+        return Trial(
+            self.spec,
+            self.faces,
+            self.context["code"],
+            lambda row: self.store.write("audits", audit, [row]),
+            [self.others[one["fingerprint"]] for one in transfers],
+        )
+
+    def _open_other(self, dataset: dict[str, Any]) -> Faces:
+        return Faces(open_other(dataset, self.spec.image_size, self.spec.channels, self.context["cache"]), self.device)
 
     def _failed(self, error: Exception) -> dict[str, Any]:
         # An error of the device, but for its memory being full, leaves a context in which nothing runs any more.

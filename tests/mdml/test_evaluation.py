@@ -133,3 +133,17 @@ def test_embed_shows_the_test_view_of_the_chosen_images_in_their_order(name):
     assert not found.logits.requires_grad
     if name == "none":
         torch.testing.assert_close(pixels, standardize(images[index].float()).flatten(1))
+
+
+def test_a_restricted_set_has_the_images_and_the_scores_of_some_classes_alone():
+    embedded = random_set(30, 0)
+    found = evaluation.restricted(embedded, [3, 1])
+    kept = [i for i, label in enumerate(embedded.labels.tolist()) if label in (3, 1)]
+    assert found.labels.tolist() == [[3, 1].index(label) for label in embedded.labels.tolist() if label in (3, 1)]
+    assert torch.equal(found.slices, embedded.slices[:, kept])
+    assert torch.equal(found.logits, embedded.logits[kept][:, [3, 1]])
+    torch.testing.assert_close(found.scores, embedded.logits[kept][:, [3, 1]].softmax(1))
+    bare = evaluation.restricted(dataclasses.replace(embedded, logits=None, scores=None), [0])
+    assert bare.logits is None
+    assert bare.scores is None
+    assert bare.labels.unique().tolist() == [0]

@@ -35,7 +35,7 @@ OTHER = {
     "method": "softmax", "options": {"thresholds": [0.5]}, "fingerprint": "0", "image_size": 48, "channels": 1, "fold": 1, "folds": 4,
     "fold_rule": "balanced", "validation_fraction": 0.2, "seed": 1, "protocol": "paper", "search": "s", "epochs": 26, "batch_size": 16,
     "learning_rate": 0.002, "schedule": "constant", "sampler": "balanced", "augmentation": "paper", "backbone": "other",
-    "weights_digest": "1", "numerics": "1.2", "optimizer": "sgd",
+    "weights_digest": "1", "numerics": "1.2", "optimizer": "sgd", "evaluation": {"tsne": True},
 }  # fmt: skip
 OUTSIDE = {"study": "b", "arm": "b", "dataset": {"name": "folder", "root": "/elsewhere"}, "weights": "/moved.pt"}
 
@@ -50,6 +50,17 @@ def test_what_later_versions_added_changes_the_key_only_where_it_is_used():
     earlier = {name: value for name, value in SPEC.options.items() if name != "linear_classifier"}
     assert replace(SPEC, options=earlier).key == SPEC.key
     assert replace(SPEC, options=earlier | {"linear_classifier": True}).key != SPEC.key
+
+
+def test_another_data_set_counts_by_its_content_not_by_its_place():
+    here, moved, changed = (
+        replace(
+            SPEC, evaluation={"transfer": [{"dataset": {"name": "folder", "root": root}, "fingerprint": digits}]}
+        ).key
+        for root, digits in (("/here", "1"), ("/moved", "1"), ("/here", "2"))
+    )
+    assert here == moved
+    assert len({SPEC.key, here, changed}) == 3
 
 
 def test_json_round_trip():

@@ -70,8 +70,10 @@ def test_a_trial_of_a_search_never_opens_the_test_fold(begin):
     tables = trial.finish()
     assert audits == []
     assert not any(name.startswith("test_") and name != "test_images" for name in tables["trials"][0])
-    assert tables["predictions"] == []
-    assert {cell["split"] for cell in tables["confusion"]} == {"validation"}
+    assert not set(tables) & {"predictions", "embedding", "probe", "transfers"}
+    for table in ("confusion", "classes", "neighbours"):
+        assert {row["split"] for row in tables[table]} == {"validation"}
+    assert {row["split"] for row in tables["distances"]} == {"train", "validation"}
 
 
 def test_the_protocol_paper_keeps_the_best_epoch_on_the_test_fold(begin):
