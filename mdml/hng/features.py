@@ -84,7 +84,7 @@ class Psi(nn.Module):
     (B, channels, 64, 64) in [-1, 1] -> the last two layers: the last pool (B, 64, 4, 4) and the dense layer (B, 128).
     """
 
-    WIDTHS = (16, 32, 48, 64)
+    WIDTHS = (8, 16, 32, 64)
     DENSE = 128
 
     def __init__(self, channels: int) -> None:
@@ -114,7 +114,7 @@ class MaxFeatureMap(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, 2 K, ...) -> (B, K, ...)."""
         one, other = features.chunk(2, 1)
-        return torch.maximum(one, other)
+        return other + F.relu(one - other)  # Several times as fast as torch.maximum, backward.
 
 
 class Classifier(nn.Module):

@@ -142,15 +142,23 @@ class Hng(nn.Module):
 
 
 class Optimizers:
-    """Adam for encoder and decoder, and for the discriminator."""
+    """Adam for encoder and decoder, and for the discriminator; the rate falls as a cosine to 0 (our choice).
 
-    def __init__(self, hng: Hng) -> None:
+    Args:
+        hng: whose networks learn.
+        steps: of the whole training.
+
+    """
+
+    def __init__(self, hng: Hng, steps: int) -> None:
         self.hng = hng
         self.makers = [*hng.encoder.parameters(), *hng.decoder.parameters()]
         self.judges = list(hng.discriminator.parameters())
         rate, betas = hng.recipe.learning_rate, (0.5, 0.999)
         self.make = torch.optim.Adam(self.makers, lr=rate, betas=betas)
         self.judge = torch.optim.Adam(self.judges, lr=rate, betas=betas)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR
+        self.schedules = [cosine(optimizer, steps) for optimizer in (self.make, self.judge)]
 
     def step(self, faces: Tensor, targets: Tensor, guides: Tensor) -> Terms:
         """One step of all three networks, each on its own losses of one and the same batch."""
@@ -160,8 +168,9 @@ class Optimizers:
         if adversarial:
             _put(self.judges, torch.autograd.grad(terms.discriminator, self.judges))
         self.make.step()
-        if adversarial:
-            self.judge.step()
+        self.judge.step()  # Without gradients, nothing moves.
+        for schedule in self.schedules:
+            schedule.step()
         return Terms(*(term.detach() for term in terms))
 
 

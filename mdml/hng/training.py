@@ -85,12 +85,14 @@ def train_generator(
     pairs = pair_up(labels, subjects, neutral)
 
     def faces(positions: Tensor) -> Tensor:
-        return to_faces(images[positions.to(images.device, non_blocking=True)])
+        chosen = to_faces(images[positions.to(images.device, non_blocking=True)])
+        return chosen.contiguous(memory_format=torch.channels_last)
 
     people = subjects.unique(return_inverse=True)[1]
     phi, of_phi = _phi(images, labels, faces, recipe, seed)
     psi, of_psi = _psi(images, people, faces, recipe, seed)
-    hng = _seeded("generator", seed, lambda: Hng(images.shape[1], recipe, phi, psi)).to(images.device)
+    hng = _seeded("generator", seed, lambda: Hng(images.shape[1], recipe, phi, psi))
+    hng.to(images.device).to(memory_format=torch.channels_last)
     history = _train(hng, pairs, faces, recipe, derived_generator("pairs", seed))
     hng.eval().requires_grad_(False)
     paired = f"{len(pairs.inputs)} expressive faces of {pairs.subjects} subjects, each with one of its subject's neutral faces"
@@ -108,17 +110,18 @@ def _train(
     hng: Hng, pairs: Pairs, faces: Callable[[Tensor], Tensor], recipe: Recipe, generator: torch.Generator
 ) -> list[dict[str, float]]:
     """All epochs: the mean losses of each."""
-    optimizers, history = Optimizers(hng), []
+    steps = recipe.epochs * -(-len(pairs.inputs) // recipe.batch_size)
+    optimizers, history = Optimizers(hng, steps), []
     hng.train()
     for epoch in range(1, recipe.epochs + 1):
-        steps = []
+        losses = []
         for batch in torch.randperm(len(pairs.inputs), generator=generator).split(recipe.batch_size):
             if len(batch) < 2 <= len(pairs.inputs):
                 continue  # One face has no batch statistics.
             guides = pairs.targets[torch.randint(len(pairs.targets), (len(batch),), generator=generator)]
             terms = optimizers.step(faces(pairs.inputs[batch]), faces(pairs.draw(batch, generator)), faces(guides))
-            steps.append(torch.stack(list(terms)))
-        means = torch.stack(steps).mean(0)
+            losses.append(torch.stack(list(terms)))
+        means = torch.stack(losses).mean(0)
         if not means.isfinite().all():
             raise TrainingError(f"A loss of the generator is not finite in epoch {epoch}.")
         history.append(dict(zip(Terms._fields, means.tolist(), strict=True)))
@@ -173,7 +176,8 @@ def _fit(
     seed: int,
     device: torch.device,
 ) -> float:
-    classifier = _seeded(f"{part} head", seed, lambda: Classifier(features, classes)).to(device)
+    classifier = _seeded(f"{part} head", seed, lambda: Classifier(features, classes))
+    classifier.to(device).to(memory_format=torch.channels_last)
     return train_classifier(classifier, faces, labels, recipe.feature_epochs, derived_generator(f"{part} order", seed))
 
 
