@@ -85,49 +85,54 @@ def population_incomplete_rate(
     The rate of triplet_rates speaks of the hardest triplet of each anchor in a batch; this one of the embedding as a whole.
 
     Args:
-        slices: (N, M, D) float, to be L2-normalised here; of more than 4096 samples evenly spaced ones are taken.
+        slices: (N, M, D) float, to be L2-normalised here; of more than 2048 samples evenly spaced ones are taken.
         labels: (M,) int64.
         thresholds: (N,) float.
-        most: of more triplets than this, as many are drawn at random, with replacement (our choice), the same in every slice.
+        most: of more triplets than this, as many are drawn with replacement, the same in every slice (our choice).
         seed: of that draw.
 
     Returns:
         NaN where there is no valid triplet.
 
     """
-    slices, labels = evenly_spaced(slices, labels, 4096)
-    order = labels.argsort(stable=True)
+    slices, labels = evenly_spaced(slices, labels, 2048)
+    order, number = labels.argsort(stable=True), len(labels)
     triplets = _triplets(labels[order].cpu(), most, seed)
     if triplets is None:
         return torch.full((len(slices),), torch.nan, dtype=torch.float64)
     a, p, n = (index.to(slices.device) for index in triplets)
+    places = (a * number + p, a * number + n, p * number + n)
     rates = []
     for points, threshold in zip(normalize_slices(slices[:, order]), thresholds.tolist(), strict=True):
         distances = torch.cdist(points, points).flatten()
-        ap, an, pn = (distances[i * len(labels) + j] for i, j in ((a, p), (a, n), (p, n)))
+        ap, an, pn = (distances.index_select(0, place) for place in places)
         rates.append(((ap - an + threshold <= JUDGED_COMPLETE) & (ap > pn)).double().mean().cpu())
     return torch.stack(rates)
 
 
 def _triplets(labels: Tensor, most: int, seed: int) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Anchors, positives and negatives (T,) of sorted labels (M,): all valid triplets, or `most` drawn ones; None without any."""
-    members, sizes = labels.unique_consecutive(return_inverse=True, return_counts=True)[1:]
-    size, first = sizes[members], (sizes.cumsum(0) - sizes)[members]
-    positives, negatives = size - 1, len(labels) - size
-    total = int((positives * negatives).sum())
+    """Anchors, positives and negatives (T,) of sorted labels (M,): all valid triplets, or `most` drawn ones; None without any.
+
+    Drawn ones have their anchors in every class in proportion to its triplets, and are drawn evenly within it.
+    """
+    sizes = labels.unique_consecutive(return_counts=True)[1]
+    first, positives, negatives = sizes.cumsum(0) - sizes, sizes - 1, len(labels) - sizes
+    valid = sizes * positives * negatives
+    total = int(valid.sum())
     if total == 0:
         return None
+    count = min(total, most)
+    ends = valid.cumsum(0) * count // total
+    members = torch.arange(len(sizes)).repeat_interleave(ends.diff(prepend=ends.new_zeros(1)))
+    size, start, others = sizes[members], first[members], negatives[members]
     if total <= most:
-        a = torch.arange(len(labels)).repeat_interleave(positives * negatives)
-        place = torch.arange(total) - ((positives * negatives).cumsum(0) - positives * negatives)[a]
-        step, n = place // negatives[a], place % negatives[a]
+        place = torch.arange(total) - (valid.cumsum(0) - valid)[members]
+        anchor, step, n = place // others // (size - 1), place // others % (size - 1), place % others
     else:
         generator = torch.Generator().manual_seed(seed)
-        a = torch.multinomial((positives * negatives).double(), most, replacement=True, generator=generator)
-        step, n = (
-            (torch.rand(most, dtype=torch.float64, generator=generator) * count[a]).long()
-            for count in (positives, negatives)
+        anchor, step, n = (
+            (torch.rand(count, dtype=torch.float64, generator=generator) * limit).long()
+            for limit in (size, size - 1, others)
         )
     # The positive is a later member of the anchor's class, in turns; the negative's number skips that class.
-    p = first[a] + (torch.arange(len(labels))[a] - first[a] + 1 + step) % size[a]
-    return a, p, n + size[a] * (n >= first[a])
+    return start + anchor, start + (anchor + 1 + step) % size, n + size * (n >= start)

@@ -109,8 +109,8 @@ def distance_rows(
                     "kind": pairs.kind,
                     "first_class": None if pairs.first is None else classes[pairs.first],
                     "second_class": None if pairs.second is None else classes[pairs.second],
-                    "pairs": int(distribution.counts.sum()),
-                    "counts": distribution.counts.tolist() if of_all else None,
+                    "pairs": sum(distribution.counts),
+                    "counts": distribution.counts if of_all else None,
                     **{name: getattr(distribution, name) for name in ("mean", "std", "p5", "p95")},
                 }
             )
