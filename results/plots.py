@@ -50,7 +50,7 @@ def learning_curves(store: Store, study: str, path: Path, metric: str = "val_acc
     draw = _search_curves if rows.study["kind"] == "search" else _arm_curves
     with rc_context(STYLE):
         figure = draw(rows, curves, metric.replace("val_", "validation ").replace("_", " "))
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def comparison_plot(store: Store, study: str, path: Path) -> Path:
@@ -84,7 +84,7 @@ def comparison_plot(store: Store, study: str, path: Path) -> Path:
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"{arms[0]['metric'].replace('_', ' ')}, mean and 95 % interval; dashed: {baseline}")
         axes.set_title(study + (" (hollow: epoch picked on the test fold)" if _paper(arms) else ""))
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def _arm_curves(rows: StudyRows, curves: dict[str, Curve], words: str) -> Figure:
@@ -187,7 +187,8 @@ def _paper(arms: list[dict[str, Any]]) -> bool:
     return any("paper" in arm["protocol"] for arm in arms)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure, and make its folder."""
     FigureCanvasAgg(figure)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

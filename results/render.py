@@ -1,5 +1,6 @@
 """A table of plain values as text: for terminals, Markdown, LaTeX, CSV and JSON."""
 
+import base64
 import csv
 import datetime
 import io
@@ -55,6 +56,8 @@ def text(value: Any) -> str:
         return number(value)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(f"{item:g}" if isinstance(item, float) else text(item) for item in value) + "]"
+    if isinstance(value, bytes):
+        return f"({len(value)} bytes)"
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
     return str(value)
@@ -68,13 +71,15 @@ def number(value: float) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: numbers, text, lists, ISO 8601 for times; null for what is not a number."""
+    """A value as JSON has it: numbers, text, lists, ISO 8601 for times, base64 for bytes; null for what is not a number."""
     if isinstance(value, Decimal):
         value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, dict):

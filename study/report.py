@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 from rich.console import Console
 
+from results.distances import distances_table, distributions, wasserstein_table
+from results.embeddings import distance_plot, plane_plot, write_pictures
 from results.plots import comparison_plot, learning_curves
 from results.tables import render, study_table
 from study.conduct import Study
@@ -28,6 +30,7 @@ def report(study: Study, console: Console) -> int:
         learning_curves(store, study.name, folder / "curves.png", curve)
     if best_value(study) is not None and not study.searches:
         comparison_plot(store, study.name, folder / "comparison.png")
+    _embedding_figures(study, folder)
     rows = store.read("trials", ["trial_key", "status", "arm", "error", study.metric], study=study.name)
     failed = rows.filter(pc.equal(rows["status"], "failed")).to_pylist()
     console.print(f"table   {folder / 'table.md'}\nplots   {folder}", highlight=False, soft_wrap=True)
@@ -48,6 +51,21 @@ def report(study: Study, console: Console) -> int:
         f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True
     )
     return 1 if failed or study.failed else 0
+
+
+def _embedding_figures(study: Study, folder: Path) -> None:
+    """Figures of what there is: distances and planes of an ablation's arms, and the pictures that methods made."""
+    store = study.store
+    if not study.searches:
+        splits = set(store.read("distances", ["split"], study=study.name)["split"].to_pylist())
+        if "test" in splits:
+            distance_plot(store, study.name, folder / "distances.png")
+            found = distributions(store, study.name)
+            text = "\n".join(render(make(found), "md") for make in (distances_table, wasserstein_table))
+            (folder / "distances.md").write_text(text, encoding="utf-8")
+        if store.read("embedding", ["trial_key"], study=study.name).num_rows:
+            plane_plot(store, study.name, folder / "tsne.png")
+    write_pictures(store, study.name, folder / "pictures")
 
 
 def place(config: Config) -> str:
