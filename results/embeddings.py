@@ -83,7 +83,8 @@ def plane_plot(store: Store, study: str, path: Path) -> Path:
     columns = min(len(shown), 4)
     lines = math.ceil(len(shown) / columns)
     with rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(max(4.8, 3.2 * columns), 0.9 + 3.0 * lines), layout="constrained")
+        width = max(4.8, 3.2 * columns)
+        figure = Figure(figsize=(width, 0.9 + 3.0 * lines), layout="constrained")
         grid = list(figure.subplots(lines, columns, squeeze=False).flat)
         handles: dict[str, Any] = {}
         for axes, (arm, member) in zip(grid, shown.items(), strict=False):
@@ -91,7 +92,7 @@ def plane_plot(store: Store, study: str, path: Path) -> Path:
             axes.set_title(f"{arm}, fold {member['fold']}, seed {member['seed']}", fontsize=8)
         for axes in grid[len(shown) :]:
             axes.set_visible(False)
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 8))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=int(width / 1.2), fontsize=8)
         figure.suptitle(f"{study}: test images by t-SNE", fontsize=9, x=0.01, ha="left")
         return save(figure, path)
 
