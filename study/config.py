@@ -115,7 +115,7 @@ def _check_value(override: Override, valid: Config, groups: dict[str, list[str]]
     key, value = override.key_or_group, override.value()
     if key not in valid:
         yield f"There is no setting {key}.{nearest(key, sorted({*valid, *groups}))}"
-    elif not key.startswith("method.") and not _fits(value, _type_of(key, valid[key]), nullable=key in _NULLABLE):
+    elif not key.startswith(("method.", "ablation.arms.")) and not _fits(value, _type_of(key, valid[key]), nullable=key in _NULLABLE):
         yield f"Expected {key} to be {_words(_type_of(key, valid[key]))}, found {override.input_line.partition('=')[2]!r}."
 
 
