@@ -26,7 +26,11 @@ from tests.mdml import toy
 
 FILE = Path(__file__).with_suffix(".json")
 TOLERANCE = 1e-4
+# Embeddings that no loss normalises start nearly in one direction: rounding grows to 1e-3 in their distances.
+WIDER = dict.fromkeys(("dgms", "idferm", "random_triplet", "rml", "sgm", "tuplet_clusters"), 3e-3)
 TRAIN, VALIDATION = torch.arange(14), torch.arange(14, 20)
+# Default options, but where a training would take long.
+OPTIONS = {"idferm": {"hng_epochs": 1, "hng_width": 4}}
 TRIALS = {
     "resnet18": (toy.resnet, Recipe(epochs=1, batch_size=14, learning_rate=1e-5)),
     "small": (toy.network, Recipe(epochs=3, batch_size=5, learning_rate=1e-3, schedule="cosine", augmentation="paper")),
@@ -39,12 +43,12 @@ def versions(name):
 
 
 def trial(name):
-    """Every number of the trainings of a method with its default options on 14 images of 16 pixels, judged on 6."""
+    """Every number of the trainings of a method with its OPTIONS on 14 images of 16 pixels, judged on 6."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     metrics: dict[str, float | None] = {}
     for kind, (network, recipe) in TRIALS.items():
-        method = make_method(name, {})
+        method = make_method(name, OPTIONS.get(name, {}))
         for key, value in _numbers(method, network(method), recipe).items():
             metrics[f"{kind}.{key}"] = value if value is None else float(f"{value:.8g}")
     torch.set_num_threads(threads)
@@ -68,11 +72,11 @@ def _numbers(method, network, recipe):
     return found | {f"scores.{key}": value for key, value in evaluation.scores(queries, memory).items()}
 
 
-def moved(kept, found):
+def moved(kept, found, tolerance=TOLERANCE):
     """Names of the numbers that differ by more than the tolerance, are new, or are gone."""
 
     def differ(a, b):
-        return a is not b and (a is None or b is None or abs(a - b) > TOLERANCE * max(abs(a), abs(b), 1e-2))
+        return a is not b and (a is None or b is None or abs(a - b) > tolerance * max(abs(a), abs(b), 1e-2))
 
     return sorted(key for key in kept | found if key not in kept or key not in found or differ(kept[key], found[key]))
 
@@ -87,7 +91,8 @@ def main():
         new[name] = {"versions": versions(name), "metrics": trial(name)}
         same_versions = name in kept and kept[name]["versions"] == versions(name)
         # A score that is new says nothing of the numbers that were there.
-        if same_versions and set(moved(kept[name]["metrics"], new[name]["metrics"])) & kept[name]["metrics"].keys():
+        changed = same_versions and moved(kept[name]["metrics"], new[name]["metrics"], WIDER.get(name, TOLERANCE))
+        if changed and kept[name]["metrics"].keys() & changed:
             return f"The numbers of {name} moved, its versions did not: raise its `numerics` or mdml.train.NUMERICS."
     FILE.write_text(json.dumps(new, indent=1) + "\n")
     return 0
