@@ -3,8 +3,8 @@
 The paper takes VGG-Face for phi and Light CNN-4 for psi. Neither can be shipped, so that substitutes are trained here on the training
 faces of the fold, then frozen; phi may instead be read from a local file of VGG-16 weights.
 
-Features are divided by their deviation over the training faces, channel by channel, so that the weights of the losses mean the same
-whichever network gives the features. That is our choice.
+Each layer's features are divided by their deviation over the training faces, one number a layer, so that the weights of the losses mean
+the same whichever network gives the features. That is our choice.
 """
 
 from __future__ import annotations
@@ -28,25 +28,29 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class Phi(nn.Module):
     """The output of the fifth convolution of a VGG, before its relu: (B, channels, 64, 64) in [-1, 1] -> (B, 4 width, 16, 16).
 
+    As in VGG there is no batch normalisation. Trained with it for expressions, the features know nothing of the light and little of
+    the person, and faces made by them are no faces.
+
     Args:
         channels: of the faces, 1 or 3.
         width: filters of the first convolution.
-        normalized: batch normalisation after the first four convolutions, for a network that is trained here.
 
     """
 
-    def __init__(self, channels: int, width: int = 16, normalized: bool = True) -> None:
+    def __init__(self, channels: int, width: int = 16) -> None:
         super().__init__()
         widths = [channels, *(width * factor for factor in PLAN)]
+        self.channels = widths[-1]
         self.layers = nn.Sequential()
         for i, (inner, outer) in enumerate(pairwise(widths)):
             self.layers.append(nn.Conv2d(inner, outer, 3, padding=1))
             if i < len(PLAN) - 1:
-                self.layers.extend(
-                    [*[nn.BatchNorm2d(outer)] * normalized, nn.ReLU(), *[nn.MaxPool2d(2)] * (i in POOLED)]
-                )
+                self.layers.extend([nn.ReLU(), *[nn.MaxPool2d(2)] * (i in POOLED)])
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.deviation: Tensor
-        self.register_buffer("deviation", torch.ones(widths[-1], 1, 1))
+        self.register_buffer("deviation", torch.ones(()))
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, channels, 64, 64) -> (B, 4 width, 16, 16), over their deviation."""
@@ -58,7 +62,7 @@ class VggPhi(Phi):
     """The first five convolutions of a VGG-16 read from a file; grey faces are shown to it as three equal channels."""
 
     def __init__(self, weights: str) -> None:
-        super().__init__(3, 64, normalized=False)
+        super().__init__(3, 64)
         convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
         for layer, (weight, bias) in zip(convolutions, _read_vgg(weights), strict=True):
             if weight.shape != layer.weight.shape or bias.shape != layer.weight.shape[:1]:
@@ -99,8 +103,8 @@ class Psi(nn.Module):
         self.dense.append(MaxFeatureMap())
         self.deviation: Tensor
         self.dense_deviation: Tensor
-        self.register_buffer("deviation", torch.ones(self.WIDTHS[-1], 1, 1))
-        self.register_buffer("dense_deviation", torch.ones(self.DENSE))
+        self.register_buffer("deviation", torch.ones(()))
+        self.register_buffer("dense_deviation", torch.ones(()))
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """(B, channels, 64, 64) -> (B, 64, 4, 4) and (B, 128), over their deviations."""
@@ -123,11 +127,13 @@ class Classifier(nn.Module):
     def __init__(self, features: Phi | Psi, classes: int) -> None:
         super().__init__()
         self.features = features
+        # Without batch normalisation, the larger rate may not train at all.
+        self.learning_rate = 1e-3 if isinstance(features, Psi) else 3e-4
         if isinstance(features, Psi):
             self.head = nn.Sequential(nn.Linear(features.DENSE, classes))
         else:
-            width = len(features.deviation)
-            pool = [nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten()]
+            width = features.channels
+            pool = [nn.ReLU(), nn.MaxPool2d(4), nn.Flatten()]
             self.head = nn.Sequential(*pool, nn.Linear(16 * width, classes))
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -145,7 +151,7 @@ def train_classifier(
     generator: torch.Generator,
     batch_size: int = 64,
 ) -> float:
-    """Train by cross-entropy on mirrored or unmirrored faces with Adam 1e-3, falling to 0; freeze; calibrate the features.
+    """Train by cross-entropy on mirrored or unmirrored faces with Adam (rate falling to 0 as a cosine), then freeze.
 
     Args:
         classifier: on the device of the faces; its features are frozen afterwards.
@@ -161,7 +167,7 @@ def train_classifier(
     """
     right, met = 0, 0
     steps = epochs * -(-len(labels) // batch_size)
-    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=classifier.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     classifier.train()
     for _ in range(epochs):
@@ -190,17 +196,17 @@ def freeze(network: nn.Module) -> None:
 
 @torch.no_grad()
 def calibrate(features: Phi | Psi, faces: Tensor) -> None:
-    """Set the deviations by which features are divided to those over faces (B, channels, 64, 64); a constant channel keeps 1."""
+    """Set the deviations by which features are divided to those over faces (B, channels, 64, 64); constant features keep 1."""
     found = features(faces)
     if isinstance(features, Psi):
-        _rescale(features.deviation, found[0], (0, 2, 3))
-        _rescale(features.dense_deviation, found[1], (0,))
+        _rescale(features.deviation, found[0])
+        _rescale(features.dense_deviation, found[1])
     else:
-        _rescale(features.deviation, found, (0, 2, 3))
+        _rescale(features.deviation, found)
 
 
-def _rescale(deviation: Tensor, found: Tensor, over: tuple[int, ...]) -> None:
-    measured = found.std(over, correction=0).view_as(deviation)
+def _rescale(deviation: Tensor, found: Tensor) -> None:
+    measured = (found - found.mean(0)).square().mean().sqrt()
     deviation.mul_(torch.where(measured > 1e-6, measured, 1.0))
 
 

@@ -52,6 +52,10 @@ class Recipe:
         for name, least in (("epochs", 1), ("width", 1), ("feature_epochs", 1), ("batch_size", 2)):
             if getattr(self, name) < least:
                 raise MethodError(f"{name} of the generator must be at least {least}, found {getattr(self, name)}.")
+        if not 0 < self.learning_rate < float("inf"):
+            raise MethodError(
+                f"learning_rate of the generator must be positive and finite, found {self.learning_rate}."
+            )
         for name in ("identity_weight", "pixel_weight", "symmetry_weight", "adversarial_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise MethodError(

@@ -1,6 +1,7 @@
 """Training a hard-negative generator on the training faces of a fold, and generating references with it.
 
-Source: Liu et al. 2019, Algorithm 1. All chance comes from generators of the seed given, and a training on a CPU repeats bit for bit.
+Source: Liu et al. 2019, Algorithm 1. That half of the pairs are mirrored, both faces of a pair alike, is our choice. All chance comes
+from generators of the seed given, and a training on a CPU repeats bit for bit.
 """
 
 from __future__ import annotations
@@ -119,13 +120,20 @@ def _train(
             if len(batch) < 2 <= len(pairs.inputs):
                 continue  # One face has no batch statistics.
             guides = pairs.targets[torch.randint(len(pairs.targets), (len(batch),), generator=generator)]
-            terms = optimizers.step(faces(pairs.inputs[batch]), faces(pairs.draw(batch, generator)), faces(guides))
+            mirrored = torch.rand(len(batch), generator=generator) < 0.5
+            shown, targets = faces(pairs.inputs[batch]), faces(pairs.draw(batch, generator))
+            terms = optimizers.step(_mirror(shown, mirrored), _mirror(targets, mirrored), faces(guides))
             losses.append(torch.stack(list(terms)))
         means = torch.stack(losses).mean(0)
         if not means.isfinite().all():
             raise TrainingError(f"A loss of the generator is not finite in epoch {epoch}.")
         history.append(dict(zip(Terms._fields, means.tolist(), strict=True)))
     return history
+
+
+def _mirror(faces: Tensor, mirrored: Tensor) -> Tensor:
+    """Flip the faces (B, C, H, W) that are to be mirrored, (B,) bool on the host, left to right."""
+    return torch.where(mirrored.to(faces.device)[:, None, None, None], faces.flip(-1), faces)
 
 
 def _phi(

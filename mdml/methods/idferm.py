@@ -31,6 +31,8 @@ class IDFERM(RML):
     Args:
         hng_epochs: of the generator, passes over the expressive training faces.
         hng_width: channels of its layers next to the image; 64 for the paper's size.
+        hng_learning_rate: of its Adam.
+        hng_batch_size: pairs a step.
         identity_weight: of L_id, that the generated face keeps the subject's identity.
         pixel_weight: of L_pixel.
         symmetry_weight: of L_sym.
@@ -41,6 +43,8 @@ class IDFERM(RML):
 
     hng_epochs: int = 100
     hng_width: int = 64
+    hng_learning_rate: float = 2e-4
+    hng_batch_size: int = 64
     identity_weight: float = 0.03
     pixel_weight: float = 0.01
     symmetry_weight: float = 0.3
@@ -53,9 +57,9 @@ class IDFERM(RML):
 
     def generator_recipe(self) -> Recipe:
         """How the generator is trained."""
-        shared = {field.name for field in fields(Recipe)} & {field.name for field in fields(self)}
-        options = {name: getattr(self, name) for name in shared}
-        return Recipe(epochs=self.hng_epochs, width=self.hng_width, **options)
+        names = {field.name for field in fields(self)}
+        options = {field.name: field.name if field.name in names else f"hng_{field.name}" for field in fields(Recipe)}
+        return Recipe(**{name: getattr(self, option) for name, option in options.items() if option in names})
 
     def session(self, training: TrainingSet) -> Session:
         """The generator and its references."""

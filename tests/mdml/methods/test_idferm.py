@@ -33,8 +33,9 @@ def begun(seed=0, spoilt=False):
 
 
 def test_the_options_are_the_generators():
-    chosen = IDFERM(**SMALL, identity_weight=0.2, vgg_weights="a.pt").generator_recipe()
-    assert chosen == Recipe(epochs=1, width=2, identity_weight=0.2, vgg_weights="a.pt")
+    chosen = IDFERM(**SMALL, identity_weight=0.2, vgg_weights="a.pt", hng_batch_size=8, hng_learning_rate=0.1)
+    expected = Recipe(epochs=1, width=2, identity_weight=0.2, vgg_weights="a.pt", batch_size=8, learning_rate=0.1)
+    assert chosen.generator_recipe() == expected
     assert IDFERM().generator_recipe() == Recipe()
     assert isinstance(make_method("idferm", SMALL), IDFERM)
 
@@ -102,7 +103,8 @@ def test_what_it_cannot_learn_from_is_told_before_any_training(subjects, neutral
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("hng_epochs", 0), ("hng_width", 0), ("pixel_weight", -1.0), ("weight", -1.0)]
+    ("option", "value"),
+    [("hng_epochs", 0), ("hng_width", 0), ("pixel_weight", -1.0), ("hng_learning_rate", 0.0), ("weight", -1.0)],
 )
 def test_options_out_of_range_are_told(option, value):
     with pytest.raises(MethodError, match=rf"{option.removeprefix('hng_')}.*found {value}"):
