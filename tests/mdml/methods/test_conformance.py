@@ -136,6 +136,18 @@ def test_a_few_steps_lower_the_loss(name):
 
 
 @every_method
+def test_neighbours_are_compared_as_the_metric_loss_compares_them(name):
+    """Embeddings three times as long are the same to a loss that normalises, and to no other."""
+    method, head, inputs, labels = batch(name, LABELS["all classes"])
+    output = head.eval()(0.1 * inputs)
+    loss, longer = (method.loss(output._replace(slices=scale * output.slices), labels).metric for scale in (1, 3))
+    if loss is None or longer is None:
+        assert method.normalized, "classifiers alone, and by cosines"
+    else:
+        assert torch.allclose(loss, longer, rtol=1e-4, atol=1e-6) == method.normalized
+
+
+@every_method
 def test_half_precision_outputs_give_float32_losses(name):
     method, head, inputs, labels = batch(name, LABELS["all classes"])
     with torch.autocast("cpu", dtype=torch.bfloat16):

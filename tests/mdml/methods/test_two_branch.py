@@ -146,6 +146,10 @@ def test_a_data_set_without_subjects_is_refused(name):
         made(name)[0].session(faces()._replace(subjects=None))
 
 
+def test_rml_compares_neighbours_as_its_option_says():
+    assert (made("rml")[0].normalized, made("rml", normalize=True)[0].normalized) == (False, True)
+
+
 def test_rml_takes_its_batches_balanced():
     assert (made("rml")[0].sampler, made("tuplet_clusters")[0].sampler) == ("balanced", None)
 

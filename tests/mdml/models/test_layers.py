@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from mdml.models.cvgg13 import cvgg13
-from mdml.models.fmpnet import FractionalMaxPool
+from mdml.models.fmpnet import FractionalMaxPool, fmpnet
 from mdml.models.incfer60 import Inception, incfer60
-from mdml.models.preact_resnet import PreActBlock
+from mdml.models.preact_resnet import PreActBlock, preact_resnet18
 
 
 def noise(*shape):
@@ -89,6 +89,49 @@ def test_sides_of_incfer60():
         if isinstance(layer, torch.nn.MaxPool2d):
             shapes.append(tuple(x.shape[1:]))
     assert shapes == [(64, 30, 30), (96, 15, 15), (224, 8, 8), (416, 4, 4)]
+
+
+def kinds(module):
+    """Layers in their order."""
+    return " ".join(type(layer).__name__ for layer in module.modules() if not list(layer.children()))
+
+
+def test_layers_of_fmpnet_in_their_order():
+    """Convolution and ReLU before each fractional pool, normalisation after it; a dropout before each hidden layer."""
+    network = fmpnet()
+    block, hidden = "Conv2d ReLU", "Dropout Linear ReLU"
+    pool = "FractionalMaxPool BatchNorm2d"
+    assert kinds(network.get_submodule("features")) == " ".join([block, pool, *[block, block, pool] * 2])
+    assert kinds(network.get_submodule("hidden")) == f"Flatten {hidden} {hidden}"
+
+
+def test_layers_of_cvgg13_in_their_order():
+    network = cvgg13()
+    blocks = [" ".join(["Conv2d ReLU"] * count + ["MaxPool2d Dropout"]) for count in (2, 2, 3, 3)]
+    assert kinds(network.get_submodule("features")) == " ".join(blocks)
+    assert kinds(network.get_submodule("hidden")) == "Flatten Linear ReLU Dropout"
+
+
+def test_every_layer_of_incfer60_has_its_leaky_relu():
+    """Two convolutions, two inceptions of five, FC1; pools of 3 by 2 between."""
+    network = incfer60()
+    block = "Conv2d LeakyReLU"
+    inception = " ".join([block] * 5 + ["MaxPool2d"])
+    assert kinds(network.get_submodule("features")) == f"{block} MaxPool2d {block} MaxPool2d {inception} {inception}"
+    assert kinds(network.get_submodule("hidden")) == "Flatten Linear LeakyReLU"
+    assert {m.negative_slope for m in network.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.1}
+
+
+def test_the_preactivation_resnet_ends_without_activation():
+    """The feature is the mean over the places of what the last block adds up."""
+    network, x = preact_resnet18().eval(), noise(2, 3, 16, 16)
+    blocks = (network.get_submodule(f"layer{i}") for i in range(1, 5))
+    maps = network.get_submodule("conv1")(x)
+    for block in blocks:
+        maps = block(maps)
+    found = network(x)
+    torch.testing.assert_close(found, maps.mean((2, 3)))
+    assert (found < 0).any()
 
 
 def test_dropouts_and_start_of_cvgg13():
