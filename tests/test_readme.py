@@ -73,4 +73,4 @@ def test_the_tour_runs_from_top_to_bottom(home):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         assert done.stdout.strip()
         ran += 1
-    assert ran == 9
+    assert ran == 10
