@@ -72,7 +72,11 @@ def test_methods_are_values(name):
 
 BAD = {
     "an unknown method names the nearest": ("tripplet", {}, r"found 'tripplet'\. Did you mean triplet\?"),
-    "an unknown method lists all": ("zzz", {}, r"Expected a method out of .*mul_dml.*softmax.*triplet.*, found 'zzz'\.$"),
+    "an unknown method lists all": (
+        "zzz",
+        {},
+        r"Expected a method out of .*mul_dml.*softmax.*triplet.*, found 'zzz'\.$",
+    ),
     "the base is no method": ("base", {}, r"found 'base'"),
     "no path": ("../methods/softmax", {}, r"found '\.\./methods/softmax'"),
     "an unknown option names the nearest": (
