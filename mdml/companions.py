@@ -77,7 +77,8 @@ class IdentityTuplets(ChosenCompanions):
     """For every query N positives of its class and M negatives of its own subject, one of every other expression.
 
     Source: the mining of 2B(N+M), Liu et al. 2017 and 2019. Positives are random images of the class, all different while they last; an
-    image that is alone in its class is its own positive. Where the subject does not show an expression, the negative is the image of
+    image that is alone in its class is its own positive; candidate pools of 60 images, recalled from the paper and not verified, are left
+    out, since the hinge drops what lies right already. Where the subject does not show an expression, the negative is the image of
     another class and another subject that looks most alike (for a second such expression the next one), by mdml.relatives.descriptors.
 
     Args:

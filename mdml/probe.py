@@ -69,7 +69,7 @@ class Probe:
     def rows(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What was seen: a summary of each slice, and a row for each slice and step, with smoothed curves."""
         rates = torch.stack(self._rates).double().cpu()  # (T, 7, N)
-        means = rates[:, :-1] / rates[:, -1:]
+        means = rates[:, :-1] / rates[:, -1:].clamp_min(1)
         curves = dict(zip(RATES, smoothed(means).unbind(1), strict=True))
         losses = torch.stack(self._losses).double().cpu()
         counted = {name: torch.stack(getattr(self._counter, name)).cpu() for name in ("half_cycles", "cycles")}

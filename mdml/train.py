@@ -180,8 +180,10 @@ def train(
             if memory is not None:
                 judged = evaluation.with_neighbours(judged, memory, session.training.classes)
             record |= _judge(name, judged, record["slices"])
-        schedule.after_epoch(record)
         yield record | {"seconds": time.perf_counter() - start}
+        if epoch < recipe.epochs:
+            # Only now: going back to the best weights would put another network in the place of the one that was judged.
+            schedule.after_epoch(record)
 
 
 class _Totals:

@@ -20,6 +20,9 @@ CONF = ROOT / "study" / "conf"
 DEFAULT_STORE = ROOT / "results" / "tables"
 Config = dict[str, Any]
 
+# Settings that later versions added, with the value that earlier ones stood for: stored studies may lack them.
+ADDED_SETTINGS: Config = {"optimizer": "adam", "evaluation": {"tsne": False, "probe": False, "transfer": []}}
+
 # Types of the values whose default is null, and so says nothing of its type.
 _NULLABLE: dict[str, type | tuple[type, ...]] = {
     "study": str,
@@ -115,7 +118,9 @@ def _check_value(override: Override, valid: Config, groups: dict[str, list[str]]
     key, value = override.key_or_group, override.value()
     if key not in valid:
         yield f"There is no setting {key}.{nearest(key, sorted({*valid, *groups}))}"
-    elif not key.startswith(("method.", "ablation.arms.")) and not _fits(value, _type_of(key, valid[key]), nullable=key in _NULLABLE):
+    elif not key.startswith(("method.", "ablation.arms.")) and not _fits(
+        value, _type_of(key, valid[key]), nullable=key in _NULLABLE
+    ):
         yield f"Expected {key} to be {_words(_type_of(key, valid[key]))}, found {override.input_line.partition('=')[2]!r}."
 
 
@@ -164,19 +169,23 @@ def _with_images(config: Config) -> Config:
 def _with_paths(config: Config) -> Config:
     """Make paths absolute: given ones from the working directory, absent ones below the project."""
     dataset, storage = config["dataset"], config["storage"]
-    dataset["cache"] = str(
-        Path(dataset["cache"]).expanduser().absolute() if dataset["cache"] else ROOT / "datasets" / "cache"
-    )
-    if dataset.get("root"):
-        dataset["root"] = str(Path(dataset["root"]).expanduser().absolute())
-    for other in config["evaluation"]["transfer"]:
-        if isinstance(other, dict) and other.get("root"):
-            other["root"] = str(Path(other["root"]).expanduser().absolute())
+    dataset["cache"] = _absolute(dataset["cache"] or ROOT / "datasets" / "cache")
+    for opened in (dataset, *config["evaluation"]["transfer"]):
+        if isinstance(opened, dict) and opened.get("root"):
+            opened["root"] = _absolute(opened["root"])
     if storage["root"] is None:
         storage["root"] = str(DEFAULT_STORE)
-    elif "://" not in storage["root"]:
-        storage["root"] = str(Path(storage["root"]).expanduser().absolute())
+    elif "://" not in str(storage["root"]):
+        storage["root"] = _absolute(storage["root"])
     weights = config["backbone"]["weights"]
     if weights not in (None, "imagenet"):
-        config["backbone"]["weights"] = str(Path(weights).expanduser().absolute())
+        config["backbone"]["weights"] = _absolute(weights)
+    for options in (config["method"], *config.get("ablation", {}).get("arms", {}).values()):
+        if isinstance(options, dict) and options.get("vgg_weights"):
+            options["vgg_weights"] = _absolute(options["vgg_weights"])
     return config
+
+
+def _absolute(path: object) -> str:
+    """From the working directory; a folder that is called 3 is a number to Hydra."""
+    return str(Path(str(path)).expanduser().absolute())

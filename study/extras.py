@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets import FaceSet, open_dataset
+from datasets import DatasetError, FaceSet, open_dataset
 from study.config import Config
 from study.errors import StudyError
 
@@ -21,23 +21,28 @@ def problems(config: Config) -> Iterator[str]:
             if name.split(".")[0] == "evaluation":
                 yield f"A search judges its trials by their validation images alone: leave out {name}."
     for entry in config["evaluation"]["transfer"]:
-        if not isinstance(entry, dict) or "name" not in entry:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             yield f"Expected evaluation.transfer to list data sets as in [{{name: folder, root: PATH}}], found {entry!r}."
+            continue
+        for name in sorted({"image_size", "channels", "cache"} & set(entry)):
+            yield f"The data sets of evaluation.transfer have the {name} of the study: leave {name} out of {entry!r}."
 
 
 def asked(config: Config, faces: FaceSet) -> dict[str, Any]:
     """What is asked for, as plain JSON values: `tsne`, `probe`, and `transfer` with each data set and its fingerprint.
 
     Raises:
-        DatasetError: a data set cannot be opened.
-        StudyError: a data set is the one that is trained on, or has less than two classes in common with it.
+        StudyError: a data set cannot be opened, is the one that is trained on, or has less than two classes in common with it.
 
     """
     section = config["evaluation"]
     found: dict[str, Any] = {name: True for name in ("tsne", "probe") if section[name]}
     transfers = []
     for dataset in section["transfer"]:
-        other = open_other(dataset, config["image_size"], config["channels"], config["dataset"]["cache"])
+        try:
+            other = open_other(dataset, config["image_size"], config["channels"], config["dataset"]["cache"])
+        except DatasetError as error:
+            raise StudyError(f"evaluation.transfer, {dataset['name']}: {error}") from error
         if other.fingerprint == faces.fingerprint:
             raise StudyError(
                 f"Expected evaluation.transfer to name other data sets, found the one trained on: {dataset}."

@@ -14,13 +14,28 @@ from mdml import MethodError
 from mdml.augmentation import augmentation
 from mdml.methods import method_class
 from mdml.models import build_trunk, check_images
+from results.schema import REAL, TABLES
 from study import extras
-from study.config import Config
+from study.config import ADDED_SETTINGS, Config
 from study.errors import StudyError
-from study.spec import TrialSpec, numerics_version, resolved_options, weights_digest
+from study.spec import (
+    ADDED_OPTIONS,
+    TrialSpec,
+    numerics_version,
+    option_files,
+    resolved_options,
+    weights_digest,
+    without,
+)
 
 # Settings that decide where and how fast a study runs, or how far, but not what its trials compute.
 _OUTSIDE_NAME = ("study", "storage", "cluster", "given", "overrides")
+# What the search space held when studies were first named: it stays in the names, what was added since does not.
+_FIRST_SPACE = ("common", "mul_dml", "softmax", "triplet")
+# What an ablation can be about.
+_METRICS = tuple(
+    column.name for column in TABLES["trials"].columns if column.name.startswith("test_") and column.type == REAL
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -64,17 +79,25 @@ def arms(config: Config) -> list[Arm]:
 
     """
     if config["kind"] == "ablation":
-        wanted = {name: dict(arm) for name, arm in config["ablation"]["arms"].items()}
+        wanted = config["ablation"]["arms"]
     else:
-        method = dict(config["method"])
-        wanted = {method["name"]: {"method": method.pop("name"), **method}}
+        options = dict(config["method"])
+        wanted = {str(options["name"]): {"method": options.pop("name"), **options}}
     made, problems = [], []
-    for name, arm in wanted.items():
+    for name, options in wanted.items():
+        if not isinstance(options, dict) or not isinstance(options.get("method"), str):
+            problems.append(f"Arm {name}: expected {{method: NAME, OPTION: VALUE, ...}}, found {options!r}.")
+            continue
+        arm = dict(options)
         method = arm.pop("method")
         try:
             made.append(Arm(name, method, resolved_options(method, arm)))
         except MethodError as error:
             problems.append(str(error) if config["kind"] == "method" else f"Arm {name}: {error}")
+            continue
+        needed = method_class(method).sampler
+        if config["kind"] == "method" and "sampler" in config["given"] and needed not in (None, config["sampler"]):
+            problems.append(f"The method {method} needs sampler={needed}: leave out sampler={config['sampler']}.")
     if problems:
         raise StudyError("\n".join(problems))
     return made
@@ -126,6 +149,7 @@ def make_spec(shared: dict[str, Any], arm: Arm, fold: int, seed: int, search: st
         seed=seed,
         search=search,
         numerics=numerics_version(arm.method),
+        option_files=option_files(arm.options),
     )
     spec.recipe()
     return spec
@@ -188,6 +212,14 @@ def check(config: Config) -> None:
         ]
     elif any(name.split(".")[0] == "ablation" for name in given):
         problems.append("An ablation is asked for by --ablation NAME, not by an override.")
+    if config["kind"] == "ablation":
+        ablation = config["ablation"]
+        if ablation["baseline"] not in ablation["arms"]:
+            problems.append(
+                f"Expected ablation.baseline to be an arm, {' or '.join(ablation['arms'])}, found {ablation['baseline']}."
+            )
+        if ablation["metric"] not in _METRICS:
+            problems.append(f"Expected ablation.metric to be {' or '.join(_METRICS)}, found {ablation['metric']}.")
     problems += extras.problems(config)
     if config["protocol"]["name"] not in ("sealed", "paper"):
         problems.append(f"Expected protocol.name to be sealed or paper, found {config['protocol']['name']!r}.")
@@ -241,13 +273,14 @@ def study_name(config: Config, faces: FaceSet) -> str:
 
 def identity(config: Config) -> Config:
     """The part of a configuration that makes a study what it is; a longer search is the same search."""
-    kept = {name: value for name, value in config.items() if name not in _OUTSIDE_NAME}
+    kept = {name: value for name, value in without(config, ADDED_SETTINGS).items() if name not in _OUTSIDE_NAME}
+    kept["method"] = without(config["method"], ADDED_OPTIONS)
     kept["dataset"] = {name: value for name, value in config["dataset"].items() if name != "cache"}
-    if not any(config.get("evaluation", {}).values()):
-        # Nothing asked for is what studies were before there was anything to ask for.
-        kept.pop("evaluation", None)
     if config["kind"] == "search":
-        kept["search"] = {name: value for name, value in config["search"].items() if name != "trials"}
+        search = config["search"]
+        kept["search"] = {name: value for name, value in search.items() if name != "trials"}
+        drawn = {*_FIRST_SPACE, config["method"]["name"], *search["methods"]}
+        kept["search"]["space"] = {name: value for name, value in search["space"].items() if name in drawn}
         # What was given is fixed in a search, so it makes another search.
         kept["fixed"] = sorted(
             name

@@ -32,9 +32,13 @@ def versions() -> str:
     )
 
 
+# What splits the faces, and makes rows of a trained network.
+_JUDGED_BY = ("datasets.splits", "study.trial", "study.verdict", "study.records", "study.transfer")
+
+
 def source_hash(method: str) -> str:
     """Hash of the source files that decide a method's numbers: its own, the loop, the splits, and all of mdml that they import."""
-    return _hash_of(frozenset({f"mdml.methods.{method}", "mdml.train", "datasets.splits", "study.trial"}))
+    return _hash_of(frozenset({f"mdml.methods.{method}", "mdml.train", *_JUDGED_BY}))
 
 
 @lru_cache(maxsize=64)

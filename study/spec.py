@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ LOST_WORKER = "Its worker died"
 # What says where a trial came from or where its inputs lie, not what is computed: not part of the key.
 _NOT_CONTENT = ("study", "arm", "dataset", "weights")
 # What later versions added, with the value that earlier ones stood for: left out of the key, so that earlier results are found.
-_ADDED_FIELDS: dict[str, Any] = {"optimizer": "adam", "evaluation": {}}
-_ADDED_OPTIONS: dict[str, Any] = {"linear_classifier": False}
+_ADDED_FIELDS: dict[str, Any] = {"optimizer": "adam", "evaluation": {}, "option_files": {}}
+# Options that name a file, whose content counts.
+_FILES = ("vgg_weights",)
+ADDED_OPTIONS: dict[str, Any] = {"linear_classifier": False}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class TrialSpec:
         weights_digest: sha256 of that file.
         numerics: versions of the training loop and of the method, "LOOP.METHOD".
         evaluation: what is asked for besides the default evaluation, as study.extras has it.
+        option_files: sha256 of the files that options name, by option.
 
     """
 
@@ -80,6 +84,7 @@ class TrialSpec:
     numerics: str
     optimizer: str = "adam"
     evaluation: dict[str, Any] = field(default_factory=dict)
+    option_files: dict[str, str] = field(default_factory=dict)
 
     def json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -94,12 +99,12 @@ class TrialSpec:
     def key(self) -> str:
         """Content address: 32 hex digits of the sha256 of the canonical JSON of what is computed."""
         content = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
-        content["options"] = _without(content["options"], _ADDED_OPTIONS)
+        content["options"] = without(content["options"], ADDED_OPTIONS)
         if "transfer" in content["evaluation"]:
             # Their content counts, not where they lie.
             others = [other["fingerprint"] for other in content["evaluation"]["transfer"]]
             content["evaluation"] = content["evaluation"] | {"transfer": others}
-        content = _without(content, _ADDED_FIELDS)
+        content = without(content, _ADDED_FIELDS)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -112,7 +117,8 @@ class TrialSpec:
         return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
 
 
-def _without(content: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+def without(content: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    """What a later version added is left out where it has the value that earlier ones stood for."""
     return {name: value for name, value in content.items() if name not in added or value != added[name]}
 
 
@@ -121,6 +127,7 @@ def resolved_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         MethodError: where the options do not fit the method.
+        StudyError: where an option names a file that is missing.
 
     """
     made = make_method(method, options)
@@ -128,7 +135,18 @@ def resolved_options(method: str, options: dict[str, Any]) -> dict[str, Any]:
     if made.layout.thresholds:
         plain["thresholds"] = list(made.layout.thresholds)
     plain["slice_dim"] = made.layout.width
+    option_files(plain)
     return plain
+
+
+def option_files(options: dict[str, Any]) -> dict[str, str]:
+    """sha256 of the files that options name, by option.
+
+    Raises:
+        StudyError: where one is missing.
+
+    """
+    return {name: _sha256(options[name], f"method.{name} to be null") for name in _FILES if options.get(name)}
 
 
 def numerics_version(method: str) -> str:
@@ -145,7 +163,21 @@ def weights_digest(weights: str | None) -> str | None:
     """
     if weights is None or weights == "imagenet":
         return weights
-    path = Path(weights)
+    return _sha256(weights, 'backbone.weights to be null, "imagenet"')
+
+
+def _sha256(file: str, expected: str) -> str:
+    path = Path(file)
     if not path.is_file():
-        raise StudyError(f'Expected backbone.weights to be null, "imagenet" or a file, found no file at {path}.')
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        raise StudyError(f"Expected {expected} or a file, found no file at {path}.")
+    return _digest(path, path.stat().st_size, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    """Read once for all trials of a study; `size` and `changed` tell one content from another."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()

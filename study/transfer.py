@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +11,7 @@ from datasets import FaceSet
 from mdml import evaluation
 from mdml.evaluation import Embedded
 from study.extras import shared_classes
-
-Row = dict[str, Any]
+from study.records import Row
 
 
 def transfer_row(faces: FaceSet, other: FaceSet, memory: Embedded, embed: Callable[[Tensor, Tensor], Embedded]) -> Row:

@@ -4,7 +4,8 @@ Sources: Liu et al., Adaptive deep metric learning for identity-aware FER (CVPR 
 Pattern Recognition 88, 2019. Division by the violators alone (N*, M*) is recalled from the paper, not verified.
 
 Convention: g is that of mdml.losses.radial, fixed (|f - c|^2 - T, with the hinge h = a/2) or adaptive (h = 1). The query counts among the
-positives, in the centre as in the loss (our choice).
+positives, in the centre as in the loss (our choice). A Mahalanobis distance in the fixed form would be one more linear layer after
+the last one of the embedding, which is one already: it is left out.
 """
 
 from __future__ import annotations

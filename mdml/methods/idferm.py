@@ -37,6 +37,7 @@ class IDFERM(RML):
         pixel_weight: of L_pixel.
         symmetry_weight: of L_sym.
         adversarial_weight: of L_GAN_Dec.
+        laplacian: whether L_sym is taken on the images' Laplacian.
         vgg_weights: path of a VGG-16 state dict for L_feat; None for a substitute trained on the training faces.
 
     """
@@ -49,6 +50,7 @@ class IDFERM(RML):
     pixel_weight: float = 0.01
     symmetry_weight: float = 0.3
     adversarial_weight: float = 0.1
+    laplacian: bool = False
     vgg_weights: str | None = None
 
     def __post_init__(self) -> None:

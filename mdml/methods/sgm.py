@@ -17,6 +17,9 @@ from mdml.models.head import Output
 class SGM(Method):
     """L = SGM over classes (Marrero-Fernandez et al. 2020, eq. 1-4 and Algorithm 1); no cross-entropy, prediction by neighbours.
 
+    The authors' later code has a mixup of embeddings, a nearest-neighbour term and nets with a cross-entropy beside; the paper has none
+    of them, and they are left out.
+
     Args:
         sigma: deviation of the Gaussians, in units of the embedding; 0.5 is the authors' last word before the paper, 1 an earlier one.
         eps_form: the authors' code instead of a softmax, only to reproduce it: samples far from all means then cost 1 and do not learn.

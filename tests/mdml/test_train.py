@@ -1,6 +1,7 @@
 """The training loop: its records, its reproducibility, and what it refuses."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -130,6 +131,18 @@ def test_equals_the_training_spelled_out(name, options, recipe):
             assert [row[rate] for row in ours["slices"]] == pytest.approx(shares, rel=1e-5, abs=1e-6), rate
     for name, tensor in reference.state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_schedule_that_goes_back_does_so_after_the_judged_network_was_handed_out(monkeypatch):
+    """RISE 0: every epoch but the last ends with a return to the best weights."""
+    monkeypatch.setattr("mdml.schedule.Schedule.RISE", 0.0)
+    method, recipe = toy.made("softmax"), replace(RECIPE, epochs=4, schedule="halving", learning_rate=0.05)
+    network, images, labels, losses = toy.network(method), toy.images(), toy.labels(), []
+    for record in train(network, method, recipe, images, labels, TRAIN, {"val": VALIDATION}, 0):
+        seen = embed(network, method, images, labels, VALIDATION, augmentation(recipe.augmentation))
+        assert record["val_loss"] == F.cross_entropy(seen.logits, seen.labels).item()
+        losses.append(record["val_loss"])
+    assert len(set(losses)) == 4
 
 
 def test_watched_scores_are_those_of_the_network_after_the_epoch():
