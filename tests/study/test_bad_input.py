@@ -131,3 +131,22 @@ def test_other_mistakes(refused, arguments, words):
     sentence = refused(*arguments)
     assert all(word in sentence for word in words)
     assert len(sentence.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluation.transfer=[{name:3}]"], "{'name': 3}"),
+        (["evaluation.transfer=[{name:folder,root:3}]"], "evaluation.transfer, folder: expected a folder"),
+        (["evaluation.transfer=[{name:synthetic,image_size:48}]"], "leave image_size out"),
+        (["method=rml", "sampler=shuffle"], "needs sampler=balanced: leave out sampler=shuffle"),
+        (["method=idferm", "method.vgg_weights=nowhere.pt"], "method.vgg_weights"),
+        (["method.name=3"], "expected {method: NAME"),
+        (["--ablation", "all_methods", "ablation.arms.sgm=3"], "Arm sgm: expected {method: NAME, OPTION: VALUE, ...}"),
+        (["--ablation", "all_methods", "ablation.arms.sgm.method=3"], "found {'method': 3}"),
+        (["--ablation", "loss_form", "ablation.baseline=nothing"], "ablation.baseline"),
+        (["--ablation", "loss_form", "ablation.metric=train_loss"], "ablation.metric"),
+    ],
+)
+def test_what_the_types_of_the_settings_do_not_say(arguments, words, refused):
+    assert words in refused(*arguments, "dataset.subjects=4", "dataset.per_class=1", "image_size=16", "folds=2")

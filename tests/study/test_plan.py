@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 
 from datasets import DatasetError
 from mdml import MethodError
 from study import plan
+from study.config import ADDED_SETTINGS, load
 from study.errors import StudyError
 
 
@@ -99,3 +102,31 @@ def test_an_impossible_recipe(tiny_config, override):
     config = tiny_config(override)
     with pytest.raises(MethodError, match=override.partition("=")[0]):
         plan.members(config, plan.open_faces(config), "s")
+
+
+# sha256 of the names of studies as the first release gave them, of faces whose fingerprint is "0".
+FIRST = {("search", None): "5690edcd", ("ablation", "loss_form"): "deee1896", ("method", None): "1f0c0772"}
+
+
+@pytest.mark.parametrize(("kind", "ablation"), FIRST)
+def test_studies_keep_the_names_of_the_first_release(kind, ablation):
+    """Another name would begin every stored study, and every trial of a stored search, again."""
+    config = load([], ablation) | {"kind": kind}
+    assert plan.study_name(config, SimpleNamespace(fingerprint="0")).rpartition("-")[2] == FIRST[kind, ablation]
+
+
+@pytest.mark.parametrize("kind", ["search", "method"])
+def test_a_study_stored_before_a_setting_was_added_goes_on_as_it_was(kind, tiny_config):
+    config = tiny_config(kind=kind)
+    earlier = {name: value for name, value in config.items() if name not in ADDED_SETTINGS}
+    earlier["method"] = {name: value for name, value in config["method"].items() if name != "linear_classifier"}
+    assert plan.identity(earlier) == plan.identity(config)
+    faces, resumed = plan.open_faces(config), ADDED_SETTINGS | earlier
+    plan.check(resumed)
+    keys = [[member.spec.key for member in plan.members(one, faces, "s")] for one in (config, resumed)]
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("override", ["optimizer=sgd", "evaluation.probe=true", "method.linear_classifier=true"])
+def test_what_was_added_makes_another_study_where_it_is_used(override, tiny_config):
+    assert plan.identity(tiny_config(override)) != plan.identity(tiny_config())

@@ -1,8 +1,10 @@
+import hashlib
 from dataclasses import asdict, fields, replace
 
 import pytest
 
-from study.spec import TrialSpec, numerics_version, resolved_options, weights_digest
+from study.errors import StudyError
+from study.spec import TrialSpec, numerics_version, option_files, resolved_options, weights_digest
 
 SPEC = TrialSpec(
     study="a-study",
@@ -36,6 +38,7 @@ OTHER = {
     "fold_rule": "balanced", "validation_fraction": 0.2, "seed": 1, "protocol": "paper", "search": "s", "epochs": 26, "batch_size": 16,
     "learning_rate": 0.002, "schedule": "constant", "sampler": "balanced", "augmentation": "paper", "backbone": "other",
     "weights_digest": "1", "numerics": "1.2", "optimizer": "sgd", "evaluation": {"tsne": True},
+    "option_files": {"vgg_weights": "1"},
 }  # fmt: skip
 OUTSIDE = {"study": "b", "arm": "b", "dataset": {"name": "folder", "root": "/elsewhere"}, "weights": "/moved.pt"}
 
@@ -108,3 +111,15 @@ def test_weights_count_by_content(tmp_path):
     assert weights_digest(str(first)) == weights_digest(str(second))
     second.write_bytes(b"others")
     assert weights_digest(str(first)) != weights_digest(str(second))
+
+
+def test_files_that_options_name_count_by_content(tmp_path):
+    file = tmp_path / "vgg.pt"
+    digests = []
+    for content in (b"weights", b"others!!"):
+        file.write_bytes(content)
+        digests.append(option_files(resolved_options("idferm", {"vgg_weights": str(file)}))["vgg_weights"])
+    assert digests == [hashlib.sha256(content).hexdigest() for content in (b"weights", b"others!!")]
+    assert option_files(resolved_options("idferm", {})) == {}
+    with pytest.raises(StudyError, match=r"method\.vgg_weights"):
+        resolved_options("idferm", {"vgg_weights": str(tmp_path / "none.pt")})
