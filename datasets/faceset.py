@@ -56,6 +56,11 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def neutral(self) -> int | None:
+        """Label of the class that is named neutral, whatever the case; None without one."""
+        return next((label for label, name in enumerate(self.classes) if name.casefold() == "neutral"), None)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return FaceSet.open, (self.path,)
 

@@ -81,6 +81,7 @@ def prepare(config: Config, store: Store) -> Study:
     plan.check_network(config)
     faces = plan.open_faces(config)
     plan.check_splits(config, faces)
+    plan.check_faces(config, faces)
     # A study is its configuration and its data: resumed on other faces it would be another one under the same name.
     config = config | {"fingerprint": faces.fingerprint}
     name = plan.study_name(config, faces)

@@ -12,7 +12,7 @@ from datasets import FaceSet, open_dataset
 from datasets.splits import split_fold
 from mdml import MethodError
 from mdml.augmentation import augmentation
-from mdml.methods import method_class
+from mdml.methods import make_method, method_class
 from mdml.models import build_trunk, check_images
 from results.schema import REAL, TABLES
 from study import extras
@@ -239,6 +239,31 @@ def check_network(config: Config) -> None:
     margin = augmentation(config["augmentation"]["name"]).margin
     check_images(config["backbone"]["name"], config["image_size"], config["channels"], margin)
     build_trunk(config["backbone"]["name"], config["channels"], config["backbone"]["weights"], seed=0)
+
+
+def check_faces(config: Config, faces: FaceSet) -> None:
+    """Check that the methods of a study can learn from batches of these faces, search spaces apart.
+
+    Raises:
+        StudyError: one line for each arm that cannot.
+
+    """
+    problems = []
+    for arm in [] if config["kind"] == "search" else arms(config):
+        method, batch = make_method(arm.method, arm.options), config["batch_size"]
+        least = method.per_class * len(faces.classes)
+        if batch < least:
+            problems.append(
+                f"Arm {arm.name}: expected a batch_size of at least {least}, {method.per_class} images of each of {len(faces.classes)} "
+                f"classes, below which the loss has too few to compare, found {batch}."
+            )
+        if method.needs_neutral and faces.neutral is None:
+            problems.append(
+                f"Arm {arm.name}: expected a class named neutral, which {arm.method} learns to generate, found "
+                f"{', '.join(faces.classes)}: take method=rml, which mines its references."
+            )
+    if problems:
+        raise StudyError("\n".join(problems))
 
 
 def check_splits(config: Config, faces: FaceSet) -> None:

@@ -128,7 +128,7 @@ class Trial:
             torch.from_numpy(subjects[self.split.train]),
             index,
             len(classes),
-            next((label for label, name in enumerate(classes) if name.lower() == "neutral"), None),
+            self.faces.set.neutral,
             self.spec.seed,
         )
         self.session = self.method.session(training)

@@ -60,6 +60,8 @@ class Method(ABC):
     numerics: ClassVar[int] = 1
     # The sampler that the method cannot do without; None takes the recipe's.
     sampler: ClassVar[str | None] = None
+    # Whether it learns from neutral faces, and so cannot do without.
+    needs_neutral: ClassVar[bool] = False
     # By what it predicts: its classifier, or the vote of the nearest training embeddings.
     prediction: ClassVar[Literal["classifier", "knn"]] = "knn"
 
@@ -71,6 +73,11 @@ class Method(ABC):
     def layout(self) -> Layout:
         """How the embedding is cut, and by what it is judged."""
         return Layout(1, self.slice_dim)
+
+    @property
+    def per_class(self) -> int:
+        """Images of each class that a batch must hold for the loss to compare any within a class; 0 where that is left to chance."""
+        return 0
 
     @property
     def normalized(self) -> bool:

@@ -45,6 +45,11 @@ class DGMS(Method):
             raise MethodError(f"method.levels must be at least 1, found {self.levels}.")
 
     @property
+    def per_class(self) -> int:
+        """Two of each sub-class."""
+        return 2 * self.levels
+
+    @property
     def normalized(self) -> bool:
         """The loss sees embeddings as they are."""
         return False

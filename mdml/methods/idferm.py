@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,8 @@ class IDFERM(RML):
     adversarial_weight: float = 0.1
     laplacian: bool = False
     vgg_weights: str | None = None
+
+    needs_neutral: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

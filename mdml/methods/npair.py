@@ -32,6 +32,11 @@ class NPair(MetricMethod):
         check_number("regularization", self.regularization)
 
     @property
+    def per_class(self) -> int:
+        """Two."""
+        return 2
+
+    @property
     def normalized(self) -> bool:
         """The loss sees embeddings as they are."""
         return False

@@ -36,6 +36,11 @@ class RML(TwoBranchMethod):
     sampler: ClassVar[str | None] = "balanced"
 
     @property
+    def per_class(self) -> int:
+        """Two."""
+        return 2
+
+    @property
     def normalized(self) -> bool:
         """As the option says."""
         return self.normalize

@@ -37,6 +37,11 @@ class SGM(Method):
         check_number("sigma", self.sigma, above=True)
 
     @property
+    def per_class(self) -> int:
+        """Two."""
+        return 2
+
+    @property
     def normalized(self) -> bool:
         """The loss sees embeddings as they are."""
         return False

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdml.diagnostics import triplet_rates
+from mdml.errors import MethodError
 from mdml.losses.triplet import batch_hard_distances, mean_over_valid, triplet_terms
 from mdml.methods.base import StepLoss
 from mdml.methods.mul_dml import MulDML
@@ -32,6 +33,13 @@ class Vote(MulDML):
 
     dropout: float = 0.0
     with_triplet: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.with_triplet and self.weight != Vote.weight:
+            raise MethodError(
+                f"method.weight acts with method.with_triplet=true alone, found {self.weight}: leave one of them out."
+            )
 
     def head(self, in_features: int, classes: int) -> nn.Module:
         """The voting head."""

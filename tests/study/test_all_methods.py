@@ -9,7 +9,7 @@ from mdml.methods import method_names
 LONDON = Path(__file__).resolve().parents[3] / "shared" / "data" / "london"
 # As little as every method can be trained on: folds of two people, and a generator that has hardly learnt.
 TINY = [
-    *("epochs=3", "folds=2", "image_size=32", "batch_size=28"),
+    *("epochs=3", "folds=2", "image_size=32", "batch_size=70"),
     *(f"ablation.arms.idferm-{form}.hng_{size}" for form in ("adaptive", "fixed") for size in ("epochs=1", "width=4")),
 ]
 METHODS = set(method_names())

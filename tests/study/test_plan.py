@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -130,3 +131,22 @@ def test_a_study_stored_before_a_setting_was_added_goes_on_as_it_was(kind, tiny_
 @pytest.mark.parametrize("override", ["optimizer=sgd", "evaluation.probe=true", "method.linear_classifier=true"])
 def test_what_was_added_makes_another_study_where_it_is_used(override, tiny_config):
     assert plan.identity(tiny_config(override)) != plan.identity(tiny_config())
+
+
+def test_a_batch_that_has_too_few_images_of_a_class_for_a_loss_is_refused(tiny_config):
+    """Seven classes: npair needs two images of each, dgms two of each of its sub-classes."""
+    for least, overrides in ((14, ["method=npair"]), (28, ["method=dgms", "method.levels=2"])):
+        config = tiny_config(*overrides, f"batch_size={least}")
+        faces = plan.open_faces(config)
+        plan.check_faces(config, faces)
+        with pytest.raises(StudyError, match=f"batch_size of at least {least}, .* found {least - 1}"):
+            plan.check_faces(config | {"batch_size": least - 1}, faces)
+
+
+def test_a_generator_of_neutral_faces_needs_a_neutral_class(tiny_config):
+    config = tiny_config("method=idferm")
+    faces = plan.open_faces(config)
+    plan.check_faces(config, faces)
+    renamed = dataclasses.replace(faces, classes=tuple(f"{name}!" for name in faces.classes))
+    with pytest.raises(StudyError, match=r"expected a class named neutral.*take method=rml"):
+        plan.check_faces(config, renamed)

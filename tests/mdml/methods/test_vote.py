@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mdml.errors import MethodError
 from mdml.losses import batch_hard_triplet
 from mdml.methods import make_method
 from mdml.models.head import Output
@@ -51,8 +52,12 @@ def test_the_vote_can_differ_from_the_mean_of_the_logits():
     assert make_method("vote", {}).scores(output).argmax() == 0
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
-@pytest.mark.parametrize("with_triplet", [True, False])
+def test_a_weight_of_losses_that_are_left_out_is_refused():
+    with pytest.raises(MethodError, match=r"with_triplet=true alone, found 0\.9"):
+        make_method("vote", {"with_triplet": False, "weight": 0.9})
+
+
+@pytest.mark.parametrize(("with_triplet", "weight"), [(True, 0.0), (True, 0.5), (True, 2.0), (False, 0.5)])
 def test_the_total_is_the_sum_of_cross_entropies_and_where_asked_the_mean_of_the_triplet_losses(with_triplet, weight):
     output, labels = draw()
     taus = [0.15, 0.3, 0.75]
