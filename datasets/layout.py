@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datasets.errors import DatasetError
+from datasets.expressions import canonical
+from datasets.listing import Face, LeftOut
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -37,25 +41,123 @@ def visible(folder: Path, root: Path) -> list[Path]:
         DatasetError: it cannot be read, a name is not UTF-8, or an entry is a link that leaves the root or leads nowhere.
 
     """
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if not _is_litter(entry.name))
-    except OSError as error:
+    return [folder / entry.name for entry in _entries(folder, root)]
+
+
+def contents(folder: Path, root: Path) -> tuple[list[str], list[str]]:
+    """Names of the images and of the other entries right in a folder, each sorted, from one listing: no file is looked at.
+
+    Raises:
+        DatasetError: as `visible`.
+
+    """
+    images: list[str] = []
+    others: list[str] = []
+    for entry in _entries(folder, root):
+        image = entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()
+        (images if image else others).append(entry.name)
+    return images, others
+
+
+def home(root: Path, *markers: str) -> Path:
+    """The folder that holds one of the markers, whatever the case: the root, or the one at most two levels below it.
+
+    Unpacking an archive often puts a folder into a folder.
+
+    Returns:
+        The folder; the root where none holds a marker.
+
+    Raises:
+        DatasetError: two folders of the same level do.
+
+    """
+    wanted = {marker.casefold() for marker in markers}
+    level = [root]
+    for _ in range(3):
+        entries = {folder: visible(folder, root) for folder in level}
+        found = [folder for folder in level if any(entry.name.casefold() in wanted for entry in entries[folder])]
+        if len(found) > 1:
+            raise DatasetError(
+                f"expected one folder that holds {' or '.join(markers)} below {root}, found {found[0]} and {found[1]}; "
+                "set dataset.root to one of them."
+            )
+        if found:
+            return found[0]
+        level = [entry for folder in level for entry in entries[folder] if entry.is_dir()]
+    return root
+
+
+def labelled_images(folder: Path, classes: Sequence[str], root: Path) -> tuple[list[tuple[int, Path]], list[LeftOut]]:
+    """Label and file of the images in a folder of class folders, whose names are read by `canonical`; and what else lies there.
+
+    Raises:
+        DatasetError: a class has no folder, or two.
+
+    """
+    found: dict[str, Path] = {}
+    left_out: list[LeftOut] = []
+    for entry in visible(folder, root):
+        word = canonical(entry.name)
+        if word not in classes or not entry.is_dir():
+            left_out.append(LeftOut(entry.relative_to(root).as_posix(), "not a folder of one of the classes"))
+        elif word in found:
+            raise DatasetError(
+                f"expected one folder for {word} in {folder}, found {found[word].name} and {entry.name}; keep one."
+            )
+        else:
+            found[word] = entry
+    missing = [word for word in classes if word not in found]
+    if missing:
         raise DatasetError(
-            f"expected a readable folder at {folder}, found: {error.strerror}; check its rights."
-        ) from error
-    inside = root.resolve()
-    for entry in entries:
-        try:
-            str(entry).encode()
-        except UnicodeEncodeError as error:
-            raise DatasetError(f"expected file names in UTF-8, found {str(entry)!r}; rename it.") from error
-        if entry.is_symlink():
-            target = entry.resolve()
-            if not target.is_relative_to(inside) or not target.exists():
-                raise DatasetError(
-                    f"expected everything within {root}, found that {entry} is a link to {target}; put a copy in its place."
-                )
-    return entries
+            f"expected a folder for each of {', '.join(classes)} in {folder}, found none for {' and '.join(missing)} "
+            f"but {_some([entry.name for entry in visible(folder, root)])}; unpack the whole release."
+        )
+    images: list[tuple[int, Path]] = []
+    for label, word in enumerate(classes):
+        inner = found[word]
+        names, others = contents(inner, root)
+        while (
+            not names and len(others) == 1 and (inner / others[0]).is_dir()
+        ):  # Unpacked into a folder of the same name.
+            inner = inner / others[0]
+            names, others = contents(inner, root)
+        images += [(label, inner / name) for name in names]
+        left_out += [LeftOut((inner / name).relative_to(root).as_posix(), "not an image file") for name in others]
+    return images, left_out
+
+
+def columns(file: Path, cells: Sequence[str], *needed: str) -> dict[str, int]:
+    """Place of every column by its name in lower case, from the first row of a table.
+
+    Raises:
+        DatasetError: one that is needed is missing.
+
+    """
+    places = {cell.strip().casefold(): place for place, cell in enumerate(cells)}
+    missing = [name for name in needed if name.casefold() not in places]
+    if missing:
+        found = ", ".join(cell[:40] for cell in cells[:5]) or "nothing"
+        raise DatasetError(
+            f"expected the columns {', '.join(needed)} in the first line of {file}, found {found}; take the released file."
+        )
+    return places
+
+
+def require_faces(faces: Sequence[Face], left_out: Sequence[LeftOut], root: Path, title: str) -> None:
+    """Refuse a root of which nothing can be taken.
+
+    Raises:
+        DatasetError: there is no face; it names the most frequent reason and an example.
+
+    """
+    if faces:
+        return
+    reason = Counter(item.reason for item in left_out).most_common(1)[0][0] if left_out else ""
+    example = next((f", as {item.name}: {reason}" for item in left_out if item.reason == reason), "")
+    raise DatasetError(
+        f"expected labelled images of {title} in {root}, found none ({len(left_out)} left out{example}); "
+        "check dataset.root and that everything is unpacked."
+    )
 
 
 def subfolder(parent: Path, *spellings: str, holds: str) -> Path:
@@ -107,6 +209,29 @@ def rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
                     yield reader.line_num, [cell.strip() for cell in cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"expected a text table in UTF-8 at {file}, but {error}; take the released file.") from error
+
+
+def _entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
+    """Entries of a folder sorted by name, without litter; their kind comes with the listing and costs no look at the file."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if not _is_litter(entry.name)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DatasetError(
+            f"expected a readable folder at {folder}, found: {error.strerror}; check its rights."
+        ) from error
+    for entry in entries:
+        try:
+            entry.path.encode()
+        except UnicodeEncodeError as error:
+            raise DatasetError(f"expected file names in UTF-8, found {entry.path!r}; rename it.") from error
+        if entry.is_symlink():
+            target = Path(os.path.realpath(entry.path))  # Unlike resolve, it takes a link to itself.
+            if not target.is_relative_to(root.resolve()) or not target.exists():
+                raise DatasetError(
+                    f"expected everything within {root}, found that {entry.path} is a link to {target}; put a copy in its place."
+                )
+    return entries
 
 
 def _is_litter(name: str) -> bool:
