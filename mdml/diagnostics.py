@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mdml.losses.triplet import BatchHard, normalize_slices
+from mdml.metrics import euclidean
 
 JUDGED_COMPLETE = 1e-12
 MOST_TRIPLETS = 1_000_000
@@ -61,7 +62,7 @@ def class_distances(slices: Tensor, labels: Tensor, most: int = 1024) -> tuple[T
     """
     slices, labels = evenly_spaced(slices, labels, most)
     embeddings = normalize_slices(slices.float())
-    distances = torch.cdist(embeddings, embeddings)
+    distances = euclidean.distances(embeddings, embeddings)
     same = labels[:, None] == labels
     pairs = torch.ones_like(same).triu(1)
     inter, intra = pairs & ~same, pairs & same
@@ -104,7 +105,7 @@ def population_incomplete_rate(
     places = (a * number + p, a * number + n, p * number + n)
     rates = []
     for points, threshold in zip(normalize_slices(slices[:, order]), thresholds.tolist(), strict=True):
-        distances = torch.cdist(points, points).flatten()
+        distances = euclidean.distances(points, points).flatten()
         ap, an, pn = (distances.index_select(0, place) for place in places)
         rates.append(((ap - an + threshold <= JUDGED_COMPLETE) & (ap > pn)).double().mean().cpu())
     return torch.stack(rates)

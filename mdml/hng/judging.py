@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mdml.augmentation import standardize
 from mdml.errors import MethodError
+from mdml.metrics import euclidean
 
 
 def true_distances(images: Tensor, truths: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def true_distances(images: Tensor, truths: Tensor) -> Tensor:
             f"Expected images and true faces of one size, found {tuple(images.shape)}, {tuple(truths.shape)}."
         )
     one, other = (standardize(faces.float()).flatten(1) for faces in (images, truths))
-    return torch.cdist(one, other)
+    return euclidean.distances(one, other)
 
 
 def nearest_is_own(distances: Tensor, subjects: Tensor) -> Tensor:

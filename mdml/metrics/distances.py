@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mdml.diagnostics import evenly_spaced
 from mdml.losses.triplet import normalize_slices
+from mdml.metrics import euclidean
 
 BINS, FARTHEST = 100, 2.0
 # Percentiles are read from a finer histogram, which takes one pass where sorting would take twenty; they are right to 0.0004.
@@ -61,7 +62,7 @@ def distance_distributions(slices: Tensor, labels: Tensor, most: int = 2048) -> 
     found = []
     # One slice at a time: seven matrices of 2048 x 2048 would take as much as the network.
     for points in normalize_slices(slices):
-        matrix = torch.cdist(points, points).clamp_(max=FARTHEST)
+        matrix = euclidean.distances(points, points).clamp_(max=FARTHEST)
         bins = (matrix.flatten().index_select(0, places) * (BINS * _FINE / FARTHEST)).long()
         bins.clamp_(max=BINS * _FINE - 1)
         fine = torch.bincount(bins + offsets, minlength=number**2 * BINS * _FINE).view(number, number, -1)

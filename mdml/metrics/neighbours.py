@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdml.metrics.euclidean import about_mean
+
 NEIGHBOURS = 11
 RECALL_AT = (1, 2, 4, 8, 16, 32)
 SWEEP = tuple(sorted({*RECALL_AT, NEIGHBOURS}))
@@ -40,6 +42,7 @@ def nearest_labels(memory: Tensor, memory_labels: Tensor, queries: Tensor, most:
 
     """
     count = min(most, len(memory))
+    memory, queries = about_mean(memory, queries)
     rows = [torch.cdist(chunk, memory).topk(count, largest=False).indices for chunk in queries.split(_ROWS)]
     return memory_labels[torch.cat(rows)]
 
@@ -87,6 +90,7 @@ def retrieval(embedding: Tensor, labels: Tensor, ks: tuple[int, ...] = SWEEP) ->
     if not ks:
         return {}
     found, same = torch.zeros(2, len(ks), dtype=torch.int64)
+    embedding, _ = about_mean(embedding, embedding)
     last = [k - 1 for k in ks]
     for start in range(0, len(labels), _ROWS):
         rows = torch.arange(start, min(start + _ROWS, len(labels)), device=labels.device)
@@ -113,6 +117,7 @@ def nearest_mean_accuracy(memory: Tensor, memory_labels: Tensor, queries: Tensor
     Source: the batch accuracy of the public code of Marrero-Fernandez et al. 2020, here with the means of the training images. Classes
     that the memory lacks have no mean and are never predicted.
     """
+    memory, queries = about_mean(memory, queries)
     classes, members = memory_labels.unique(return_inverse=True)
     sums = memory.new_zeros(len(classes), memory.shape[1]).index_add_(0, members, memory)
     means = sums / torch.bincount(members)[:, None]
