@@ -105,11 +105,6 @@ def retrieval(embedding: Tensor, labels: Tensor, ks: tuple[int, ...] = SWEEP) ->
     return {k: Retrieval(hits / samples, total / (samples * k)) for k, hits, total in rates}
 
 
-def recall_at(embedding: Tensor, labels: Tensor, ks: tuple[int, ...] = RECALL_AT) -> dict[int, float]:
-    """Share of samples with one of their class among their K nearest others, for the K that the set is large enough for."""
-    return {k: rates.recall for k, rates in retrieval(embedding, labels, ks).items()}
-
-
 @torch.no_grad()
 def nearest_mean_accuracy(memory: Tensor, memory_labels: Tensor, queries: Tensor, labels: Tensor) -> float:
     """Accuracy of the nearest class mean of the memory: memory (M, D), queries (Q, D) float; labels int64.

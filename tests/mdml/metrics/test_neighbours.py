@@ -45,57 +45,37 @@ def test_knn_of_a_small_memory_lets_all_vote():
     assert neighbours.knn_accuracy(known, labels, torch.zeros(1, 1), torch.tensor([2])) == 1
 
 
-def test_m2_recall():
-    """Nearest others: 0 -> .9 (wrong), .9 -> 0 (wrong), 2 <-> 2.5, 4 <-> 4.2 right: 4/6.
+def test_m2():
+    """Nearest others: 0 -> .9 (wrong), .9 -> 0 (wrong), 2 <-> 2.5, 4 <-> 4.2 right: recall 4/6.
 
     Second nearest: 0 -> 2 right: 5/6. Third: .9 -> 2.5 wrong still: 5/6.
     """
-    assert neighbours.recall_at(LINE, LINE_LABELS, (1, 2, 3)) == pytest.approx(
-        {1: 0.666667, 2: 0.833333, 3: 0.833333}, abs=1e-6
-    )
+    found = neighbours.retrieval(LINE.double(), LINE_LABELS, (1, 2, 3))
+    assert [rates.recall for rates in found.values()] == pytest.approx([0.666667, 0.833333, 0.833333], abs=1e-6)
+    assert [rates.accuracy for rates in found.values()] == pytest.approx([0.666667, 0.416667, 0.388889], abs=1e-6)
 
 
-def test_recall_leaves_out_what_the_set_is_too_small_for():
-    assert list(neighbours.recall_at(LINE, LINE_LABELS)) == [1, 2, 4]
-    assert list(neighbours.recall_at(LINE, LINE_LABELS, (5, 6))) == [5]
-    assert neighbours.recall_at(LINE[:1], LINE_LABELS[:1]) == {}
+def test_retrieval_leaves_out_what_the_set_is_too_small_for():
+    assert list(neighbours.retrieval(LINE, LINE_LABELS)) == [1, 2, 4]
+    assert list(neighbours.retrieval(LINE, LINE_LABELS, (5, 6))) == [5]
+    assert neighbours.retrieval(LINE[:1], LINE_LABELS[:1]) == {}
 
 
 @pytest.mark.parametrize("count", [50, 1030])
-def test_recall_equals_a_loop(count):
+def test_retrieval_equals_a_loop(count):
     generator = torch.Generator().manual_seed(0)
     points, labels = torch.randn(count, 2, generator=generator, dtype=torch.float64), drawn(count, 12)
-    rows, hits = points.tolist(), {1: 0, 4: 0, 8: 0}
+    rows, hits, alike = points.tolist(), {1: 0, 4: 0, 8: 0}, {1: 0, 4: 0, 8: 0}
     for i, row in enumerate(rows):
         order = sorted((j for j in range(count) if j != i), key=lambda j: math.dist(row, rows[j]))
         for k in hits:
-            hits[k] += any(labels[j] == labels[i] for j in order[:k])
-    found = neighbours.recall_at(points, labels, (1, 4, 8))
-    assert found == pytest.approx(
-        {k: hit / count for k, hit in hits.items()}, abs=1.5 / count if count > 1000 else 1e-12
-    )
-
-
-def test_m2_acc():
-    found = neighbours.retrieval(LINE.double(), LINE_LABELS, (1, 2, 3))
-    assert [rates.accuracy for rates in found.values()] == pytest.approx([0.666667, 0.416667, 0.388889], abs=1e-6)
-    assert [rates.recall for rates in found.values()] == pytest.approx([0.666667, 0.833333, 0.833333], abs=1e-6)
-
-
-@pytest.mark.parametrize("count", [50, 1030])
-def test_acc_equals_a_loop_and_recall_grows(count):
-    generator = torch.Generator().manual_seed(0)
-    points, labels = torch.randn(count, 2, generator=generator, dtype=torch.float64), drawn(count, 12)
-    rows, alike = points.tolist(), {1: 0, 4: 0, 8: 0}
-    for i, row in enumerate(rows):
-        order = sorted((j for j in range(count) if j != i), key=lambda j: math.dist(row, rows[j]))
-        for k in alike:
-            alike[k] += sum(int(labels[j] == labels[i]) for j in order[:k])
+            of_class = [bool(labels[j] == labels[i]) for j in order[:k]]
+            hits[k] += any(of_class)
+            alike[k] += sum(of_class)
     found = neighbours.retrieval(points, labels, (1, 4, 8))
     for k, rates in found.items():
-        assert rates.accuracy == pytest.approx(alike[k] / (k * count), abs=1.5 / count if count > 1000 else 1e-12)
-    recalls = [rates.recall for rates in found.values()]
-    assert recalls == sorted(recalls)
+        tolerance = 1.5 / count if count > 1000 else 1e-12
+        assert (rates.recall, rates.accuracy) == pytest.approx((hits[k] / count, alike[k] / (k * count)), abs=tolerance)
     assert found[1].recall == found[1].accuracy
 
 
