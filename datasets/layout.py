@@ -59,6 +59,15 @@ def contents(folder: Path, root: Path) -> tuple[list[str], list[str]]:
     return images, others
 
 
+def innermost(folder: Path, root: Path) -> tuple[Path, list[str], list[str]]:
+    """A folder and its `contents`, or those of the folder in it while it holds nothing else, as unpacking into it leaves it."""
+    images, others = contents(folder, root)
+    while not images and len(others) == 1 and (folder / others[0]).is_dir():
+        folder = folder / others[0]
+        images, others = contents(folder, root)
+    return folder, images, others
+
+
 def home(root: Path, *markers: str) -> Path:
     """The folder that holds one of the markers, whatever the case: the root, or the one at most two levels below it.
 
@@ -143,72 +152,38 @@ def columns(file: Path, cells: Sequence[str], *needed: str) -> dict[str, int]:
     return places
 
 
-def require_faces(faces: Sequence[Face], left_out: Sequence[LeftOut], root: Path, title: str) -> None:
-    """Refuse a root of which nothing can be taken.
+def choice(option: str, value: object, *choices: object) -> None:
+    """Refuse the value of an option that is none of the choices.
 
     Raises:
-        DatasetError: there is no face; it names the most frequent reason and an example.
+        DatasetError: it is none of them.
 
     """
-    if faces:
-        return
-    reason = Counter(item.reason for item in left_out).most_common(1)[0][0] if left_out else ""
-    example = next((f", as {item.name}: {reason}" for item in left_out if item.reason == reason), "")
-    raise DatasetError(
-        f"expected labelled images of {title} in {root}, found none ({len(left_out)} left out{example}); "
-        "check dataset.root and that everything is unpacked."
-    )
-
-
-def subfolder(parent: Path, *spellings: str, holds: str) -> Path:
-    """The folder of `parent` with one of the spellings, whatever the case; `holds` says what it is for.
-
-    Raises:
-        DatasetError: it is missing, or there are two.
-
-    """
-    found = optional(parent, *spellings)
-    if found is None or not found.is_dir():
+    if value not in choices or isinstance(value, bool):
         raise DatasetError(
-            f"expected the folder {' or '.join(spellings)} ({holds}) in {parent}, found "
-            f"{_some([entry.name for entry in parent.iterdir() if not _is_litter(entry.name)])}; "
-            "set dataset.root to the folder that holds it."
+            f"expected dataset.{option} to be {' or '.join(map(str, choices))}, found {value!r}; set one of them."
         )
-    return found
 
 
-def optional(parent: Path, *spellings: str) -> Path | None:
-    """The entry of `parent` with one of the spellings, whatever the case; None where there is none.
+def require_faces(
+    faces: Sequence[Face], left_out: Sequence[LeftOut], root: Path, title: str, parts: Sequence[str] = ("",)
+) -> None:
+    """Refuse a root of which nothing, or nothing of an official part, can be taken.
 
     Raises:
-        DatasetError: there are two.
+        DatasetError: there is no face of a part ("": at all); it names the most frequent reason and an example.
 
     """
-    wanted = {spelling.casefold() for spelling in spellings}
-    found = sorted(entry for entry in parent.iterdir() if entry.name.casefold() in wanted)
-    if len(found) > 1:
+    there = {"", *(face.official for face in faces)} if faces else set()
+    for part in parts:
+        if part in there:
+            continue
+        reason = Counter(item.reason for item in left_out).most_common(1)[0][0] if left_out else ""
+        example = next((f", as {item.name}: {reason}" for item in left_out if item.reason == reason), "")
         raise DatasetError(
-            f"expected one of {' or '.join(spellings)} in {parent}, found {' and '.join(entry.name for entry in found)}; keep one."
+            f"expected labelled images of {title}{part and f', part {part},'} in {root}, found none "
+            f"({len(left_out)} left out{example}); check dataset.root and that everything is unpacked."
         )
-    return found[0] if found else None
-
-
-def rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row of a text table: UTF-8 with or without BOM, any line ends, empty lines passed over.
-
-    Raises:
-        DatasetError: the file cannot be read, or is no such text.
-
-    """
-    try:
-        # newline="" leaves line ends to csv, which takes all of them.
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, delimiter=delimiter)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    yield reader.line_num, [cell.strip() for cell in cells]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"expected a text table in UTF-8 at {file}, but {error}; take the released file.") from error
 
 
 def _entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
