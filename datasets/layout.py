@@ -186,6 +186,57 @@ def require_faces(
         )
 
 
+def subfolder(parent: Path, *spellings: str, holds: str) -> Path:
+    """The folder of `parent` with one of the spellings, whatever the case; `holds` says what it is for.
+
+    Raises:
+        DatasetError: it is missing, or there are two.
+
+    """
+    found = optional(parent, *spellings)
+    if found is None or not found.is_dir():
+        raise DatasetError(
+            f"expected the folder {' or '.join(spellings)} ({holds}) in {parent}, found "
+            f"{_some([entry.name for entry in parent.iterdir() if not _is_litter(entry.name)])}; "
+            "set dataset.root to the folder that holds it."
+        )
+    return found
+
+
+def optional(parent: Path, *spellings: str) -> Path | None:
+    """The entry of `parent` with one of the spellings, whatever the case; None where there is none.
+
+    Raises:
+        DatasetError: there are two.
+
+    """
+    wanted = {spelling.casefold() for spelling in spellings}
+    found = sorted(entry for entry in parent.iterdir() if entry.name.casefold() in wanted)
+    if len(found) > 1:
+        raise DatasetError(
+            f"expected one of {' or '.join(spellings)} in {parent}, found {' and '.join(entry.name for entry in found)}; keep one."
+        )
+    return found[0] if found else None
+
+
+def rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row of a text table: UTF-8 with or without BOM, any line ends, empty lines passed over.
+
+    Raises:
+        DatasetError: the file cannot be read, or is no such text.
+
+    """
+    try:
+        # newline="" leaves line ends to csv, which takes all of them.
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text, delimiter=delimiter)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield reader.line_num, [cell.strip() for cell in cells]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"expected a text table in UTF-8 at {file}, but {error}; take the released file.") from error
+
+
 def _entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
     """Entries of a folder sorted by name, without litter; their kind comes with the listing and costs no look at the file."""
     try:
