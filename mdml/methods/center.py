@@ -28,7 +28,7 @@ class Center(MetricMethod):
     Args:
         form: "center" or "island".
         weight: of the metric loss beside the cross-entropy; None for 0.003 (center) or 0.01 (island).
-        center_rate: how far a centre moves; 0.5 is recalled from the paper of the center loss, not verified.
+        center_rate: how far a centre moves, 0 to 1; 0.5 is recalled from the paper of the center loss, not verified.
         island_weight: of the term between the centres; 10 is recalled from the paper, not verified. It belongs to the island form.
 
     """
@@ -44,7 +44,10 @@ class Center(MetricMethod):
         if self.weight is None:
             object.__setattr__(self, "weight", WEIGHTS[self.form])
         super().__post_init__()
-        check_number("center_rate", self.center_rate)
+        if not 0 <= self.center_rate <= 1:
+            raise MethodError(
+                f"method.center_rate must be in [0, 1], above which centres overshoot their classes, found {self.center_rate}."
+            )
         check_number("island_weight", self.island_weight)
         if self.form == "center" and self.island_weight != ISLAND_WEIGHT:
             raise MethodError(

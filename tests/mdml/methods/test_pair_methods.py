@@ -151,7 +151,8 @@ def test_layouts_name_the_form():
         ("coupled_clusters", {"alpha": -0.1}, r"method\.alpha must be finite and not negative, found -0\.1"),
         ("center", {"form": "islands"}, r"method\.form of center must be 'center' or 'island', found 'islands'"),
         ("center", {"weight": -1}, r"method\.weight must be finite and not negative"),
-        ("center", {"center_rate": -1}, r"method\.center_rate must be finite"),
+        ("center", {"center_rate": -1}, r"method\.center_rate must be in \[0, 1\].*found -1"),
+        ("center", {"form": "island", "center_rate": 1.01}, r"method\.center_rate must be in \[0, 1\].*found 1\.01"),
         ("center", {"form": "island", "island_weight": -1}, r"method\.island_weight must be finite"),
         (
             "center",
