@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mdml.companions import GeneratedReferences
+from mdml.errors import MethodError
 from mdml.hng import Recipe, Trained, train_generator
 from mdml.hng.pairs import pair_up
 from mdml.methods.rml import RML
@@ -61,10 +62,20 @@ class IDFERM(RML):
         self.generator_recipe()
 
     def generator_recipe(self) -> Recipe:
-        """How the generator is trained."""
+        """How the generator is trained.
+
+        Raises:
+            MethodError: where an option is out of range.
+
+        """
         names = {field.name for field in fields(self)}
         options = {field.name: field.name if field.name in names else f"hng_{field.name}" for field in fields(Recipe)}
-        return Recipe(**{name: getattr(self, option) for name, option in options.items() if option in names})
+        try:
+            return Recipe(**{name: getattr(self, option) for name, option in options.items() if option in names})
+        except MethodError as error:
+            # It begins with the field's name, which is not always the option's.
+            name, _, rest = str(error).partition(" of the generator")
+            raise MethodError(f"method.{options[name]}{rest}") from None
 
     def session(self, training: TrainingSet) -> Session:
         """The generator and its references."""
