@@ -52,7 +52,7 @@ class Triplet(ClassifierMethod):
 
     def loss(self, output: Output, labels: Tensor) -> StepLoss:
         """Cross-entropy and the mean over slices of their triplet losses."""
-        thresholds = _on_device(self.layout.thresholds, labels.device)
+        thresholds = on_device(self.layout.thresholds, labels.device)
         cross_entropy = classification_loss(output, labels)
         mined = batch_hard_distances(output.slices, labels)
         metric = mean_over_valid(triplet_terms(mined, thresholds, self.form), mined.valid)
@@ -62,7 +62,8 @@ class Triplet(ClassifierMethod):
 
 
 @lru_cache(maxsize=16)
-def _on_device(thresholds: tuple[float, ...], device: torch.device) -> Tensor:
+def on_device(thresholds: tuple[float, ...], device: torch.device) -> Tensor:
+    """The thresholds as a tensor (N,) float32, copied to the device once and not in every step."""
     return torch.tensor(thresholds, device=device)
 
 

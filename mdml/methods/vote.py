@@ -13,7 +13,7 @@ from mdml.errors import MethodError
 from mdml.losses.triplet import batch_hard_distances, mean_over_valid, triplet_terms
 from mdml.methods.base import StepLoss
 from mdml.methods.mul_dml import MulDML
-from mdml.methods.triplet import _on_device
+from mdml.methods.triplet import on_device
 from mdml.models.head import Output
 from mdml.models.voting import VotingHead
 
@@ -50,7 +50,7 @@ class Vote(MulDML):
         """The sum of the slices' cross-entropies, and with_triplet the weighted mean of their triplet losses."""
         logits: Tensor = output.extra.float()
         cross_entropy = len(logits) * F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
-        thresholds = _on_device(self.layout.thresholds, labels.device)
+        thresholds = on_device(self.layout.thresholds, labels.device)
         mined = batch_hard_distances(output.slices, labels)
         metric = mean_over_valid(triplet_terms(mined, thresholds, self.form), mined.valid)
         total = cross_entropy + self.weight * metric.mean() if self.with_triplet else cross_entropy
