@@ -96,6 +96,32 @@ def home(root: Path, *markers: str) -> Path:
     return root
 
 
+def images_below(folder: Path, root: Path, depth: int = 4) -> list[Path]:
+    """Image files in a folder and, down to `depth` levels, in the folders in it; other files are passed over.
+
+    Raises:
+        DatasetError: as `visible`.
+
+    """
+    images, others = contents(folder, root)
+    found = [folder / name for name in images]
+    if depth > 1:
+        inner = [folder / name for name in others if (folder / name).is_dir()]
+        found += [file for entry in inner for file in images_below(entry, root, depth - 1)]
+    return found
+
+
+def nested(folder: Path, *spellings: str) -> Path:
+    """The folder itself, or the one in it with one of the spellings: Emotion_labels/Emotion.
+
+    Raises:
+        DatasetError: there are two.
+
+    """
+    inner = optional(folder, *spellings)
+    return inner if inner is not None and inner.is_dir() else folder
+
+
 def labelled_images(folder: Path, classes: Sequence[str], root: Path) -> tuple[list[tuple[int, Path]], list[LeftOut]]:
     """Label and file of the images in a folder of class folders, whose names are read by `canonical`; and what else lies there.
 
@@ -207,11 +233,11 @@ def optional(parent: Path, *spellings: str) -> Path | None:
     """The entry of `parent` with one of the spellings, whatever the case; None where there is none.
 
     Raises:
-        DatasetError: there are two.
+        DatasetError: there are two, or the folder cannot be read.
 
     """
     wanted = {spelling.casefold() for spelling in spellings}
-    found = sorted(entry for entry in parent.iterdir() if entry.name.casefold() in wanted)
+    found = [entry for entry in visible(parent, parent) if entry.name.casefold() in wanted]
     if len(found) > 1:
         raise DatasetError(
             f"expected one of {' or '.join(spellings)} in {parent}, found {' and '.join(entry.name for entry in found)}; keep one."
