@@ -53,7 +53,7 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """A frame of a video: `offset` 0 is the middle one, -1 the one before; `half` "left" keeps the left half of a double view."""
+    """A frame of a video: `offset` 0 is the middle one, -1 the one before; `half` "left" or "right" keeps that half of a double view."""
 
     file: Path
     offset: int
