@@ -41,7 +41,7 @@ def visible(folder: Path, root: Path) -> list[Path]:
         DatasetError: it cannot be read, a name is not UTF-8, or an entry is a link that leaves the root or leads nowhere.
 
     """
-    return [folder / entry.name for entry in _entries(folder, root)]
+    return [folder / name for name in sorted(entry.name for entry in _entries(folder, root))]
 
 
 def contents(folder: Path, root: Path) -> tuple[list[str], list[str]]:
@@ -56,7 +56,7 @@ def contents(folder: Path, root: Path) -> tuple[list[str], list[str]]:
     for entry in _entries(folder, root):
         image = entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()
         (images if image else others).append(entry.name)
-    return images, others
+    return sorted(images), sorted(others)
 
 
 def innermost(folder: Path, root: Path) -> tuple[Path, list[str], list[str]]:
@@ -197,14 +197,17 @@ def require_faces(
     """Refuse a root of which nothing, or nothing of an official part, can be taken.
 
     Raises:
-        DatasetError: there is no face of a part ("": at all); it names the most frequent reason and an example.
+        DatasetError: there is no face of a part ("": at all); it names an example of a missing image, or of the most frequent reason.
 
     """
     there = {"", *(face.official for face in faces)} if faces else set()
     for part in parts:
         if part in there:
             continue
-        reason = Counter(item.reason for item in left_out).most_common(1)[0][0] if left_out else ""
+        reasons = Counter(item.reason for item in left_out)
+        reason = (
+            "image is missing" if "image is missing" in reasons else max(reasons, key=reasons.__getitem__, default="")
+        )
         example = next((f", as {item.name}: {reason}" for item in left_out if item.reason == reason), "")
         raise DatasetError(
             f"expected labelled images of {title}{part and f', part {part},'} in {root}, found none "
@@ -263,27 +266,31 @@ def rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
         raise DatasetError(f"expected a text table in UTF-8 at {file}, but {error}; take the released file.") from error
 
 
-def _entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
-    """Entries of a folder sorted by name, without litter; their kind comes with the listing and costs no look at the file."""
+def _entries(folder: Path, root: Path) -> Iterator[os.DirEntry[str]]:
+    """Entries of a folder in any order, without litter; their kind comes with the listing and costs no look at the file."""
     try:
         with os.scandir(folder) as listing:
-            entries = sorted((entry for entry in listing if not _is_litter(entry.name)), key=lambda entry: entry.name)
+            for entry in listing:
+                if not _is_litter(entry.name):
+                    _check_entry(entry, root)
+                    yield entry
     except OSError as error:
         raise DatasetError(
             f"expected a readable folder at {folder}, found: {error.strerror}; check its rights."
         ) from error
-    for entry in entries:
-        try:
-            entry.path.encode()
-        except UnicodeEncodeError as error:
-            raise DatasetError(f"expected file names in UTF-8, found {entry.path!r}; rename it.") from error
-        if entry.is_symlink():
-            target = Path(os.path.realpath(entry.path))  # Unlike resolve, it takes a link to itself.
-            if not target.is_relative_to(root.resolve()) or not target.exists():
-                raise DatasetError(
-                    f"expected everything within {root}, found that {entry.path} is a link to {target}; put a copy in its place."
-                )
-    return entries
+
+
+def _check_entry(entry: os.DirEntry[str], root: Path) -> None:
+    try:
+        entry.path.encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"expected file names in UTF-8, found {entry.path!r}; rename it.") from error
+    if entry.is_symlink():
+        target = Path(os.path.realpath(entry.path))  # Unlike resolve, it takes a link to itself.
+        if not target.is_relative_to(root.resolve()) or not target.exists():
+            raise DatasetError(
+                f"expected everything within {root}, found that {entry.path} is a link to {target}; put a copy in its place."
+            )
 
 
 def _is_litter(name: str) -> bool:
