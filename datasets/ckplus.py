@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,32 +94,30 @@ def scan(root: str | Path, *, classes: int = 7, frames: int = 3) -> Listing:
         if sequence not in found:
             left_out.append(LeftOut(place, "unlabelled sequence"))
             continue
-        file, label, peak = found.pop(sequence)
-        files.append(file)
+        label = found.pop(sequence)
+        files.append(label.file)
         taken = _frames(folder, sequence, root, left_out)
-        reason = ""
-        if isinstance(label, str):
-            reason = label
-        elif EXPRESSIONS[label] not in names:
-            reason = f"{EXPRESSIONS[label]}, not among the {classes} classes"
-        elif peak not in taken:
+        expression = EXPRESSIONS[label.official]
+        reason = label.wrong
+        if not reason and expression not in names:
+            reason = f"{expression}, not among the {classes} classes"
+        elif not reason and label.frame not in taken:
             reason = "the frame that its label names is missing"
-        elif sum(number <= peak for number in taken) < frames + (classes == 8):
+        elif not reason and sum(number <= label.frame for number in taken) < frames + (classes == 8):
             reason = "fewer frames than asked for"
-        if reason or isinstance(label, str):
+        if reason:
             left_out.append(LeftOut(place, reason))
             continue
-        images = [taken[number] for number in sorted(taken) if number <= peak]
+        images = [taken[number] for number in sorted(taken) if number <= label.frame]
         points = _landmark_files(landmarks, sequence)
         first = [("neutral", images[0])] if classes == 8 else []
-        for word, image in first + [(EXPRESSIONS[label], image) for image in images[-frames:]]:
+        for word, image in first + [(expression, image) for image in images[-frames:]]:
             points_file = points.get(f"{image.stem}_landmarks.txt".casefold())
             files += [points_file] if points_file else []
             source = ImageFile(image, points=partial(read_landmarks, points_file) if points_file else None)
             faces.append(Face(source, names.index(word), sequence[:4], sequence))
-    left_out += [
-        LeftOut(file.relative_to(root).as_posix(), "label of a missing sequence") for file, _, _ in found.values()
-    ]
+    for label in found.values():
+        left_out.append(LeftOut(label.file.relative_to(root).as_posix(), "label of a missing sequence"))
     require_faces(faces, left_out, root, CARD.title)
     expected = {word: frames * SEQUENCES[word] if word in SEQUENCES else sum(SEQUENCES.values()) for word in names}
     return Listing(root, names, faces, files, left_out, {"": expected})
@@ -142,35 +141,42 @@ def read_landmarks(file: Path) -> Points:
     return points
 
 
-def _labels(folder: Path, root: Path, left_out: list[LeftOut]) -> dict[str, tuple[Path, int | str, int]]:
-    """By sequence: its label file, the official id, 1 to 7, or what is wrong with it, and the number of the frame that it names."""
-    found: dict[str, tuple[Path, int | str, int]] = {}
+class _Label(NamedTuple):
+    file: Path
+    official: int  # id, 1 to 7
+    frame: int  # that the name of the file tells
+    wrong: str = ""  # reason for not taking it
+
+
+def _labels(folder: Path, root: Path, left_out: list[LeftOut]) -> dict[str, _Label]:
+    """Label by sequence."""
+    found: dict[str, _Label] = {}
     for subject in visible(folder, root):
         for take in visible(subject, root) if subject.is_dir() else ():
             sequence = f"{subject.name}_{take.name}".upper()
             for file in visible(take, root) if take.is_dir() else ():
                 match = _LABEL.fullmatch(file.name)
                 if not match or match[1].upper() != sequence or not file.is_file():
-                    left_out.append(
-                        LeftOut(file.relative_to(root).as_posix(), "not named as a label file of its folder")
-                    )
+                    place = file.relative_to(root).as_posix()
+                    left_out.append(LeftOut(place, "not named as a label file of its folder"))
                 else:
-                    label = "two label files" if sequence in found else _label(file)
-                    found[sequence] = file, label, int(match[2])
+                    official, wrong = _official(file)
+                    wrong = "two label files" if sequence in found else wrong
+                    found[sequence] = _Label(file, official, int(match[2]), wrong)
     return found
 
 
-def _label(file: Path) -> int | str:
-    """The official id in a label file, as `   3.0000000e+00`; or what is wrong with it."""
+def _official(file: Path) -> tuple[int, str]:
+    """The id in a label file, as `   3.0000000e+00`; and what is wrong with it."""
     try:
         with file.open("rb") as opened:
             text = opened.read(1000).decode("utf-8-sig").strip()
-        value = float(text) if text else None
+        if not text:
+            return 0, "label file is empty"
+        value = float(text)
     except (OSError, ValueError):
-        return "label is not a number"
-    if value is None:
-        return "label file is empty"
-    return int(value) if value in range(1, 8) else "label is none of 1 to 7"
+        return 0, "label is not a number"
+    return (int(value), "") if value in range(1, 8) else (0, "label is none of 1 to 7")
 
 
 def _sequences(films: Path, root: Path, left_out: list[LeftOut]) -> dict[str, Path]:
@@ -193,14 +199,11 @@ def _frames(folder: Path, sequence: str, root: Path, left_out: list[LeftOut]) ->
     found: dict[int, Path] = {}
     for name in contents(folder, root)[0]:
         match = _FRAME.fullmatch(name)
-        if match and match[1].upper() == sequence and int(match[2]) not in found:
+        named = match is not None and match[1].upper() == sequence
+        if match and named and int(match[2]) not in found:
             found[int(match[2])] = folder / name
         else:
-            reason = (
-                "two files of one frame"
-                if match and match[1].upper() == sequence
-                else "not named as a frame of its folder"
-            )
+            reason = "two files of one frame" if named else "not named as a frame of its folder"
             left_out.append(LeftOut((folder / name).relative_to(root).as_posix(), reason))
     return found
 
