@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 TEXT, FLAG, REAL = pa.string(), pa.bool_(), pa.float64()
 INT, LONG, BYTES = pa.int32(), pa.int64(), pa.binary()
@@ -349,8 +349,9 @@ PROBE_STEPS = TableSpec(
 
 TRANSFERS = TableSpec(
     "transfers",
-    "One row per trial and other data set that evaluation.transfer names: the trained network on all of its images, classes "
-    "matched by name. Classes that only one side has are left out, of the predictions and of the neighbours, too.",
+    "One row per trial and other data set that evaluation.transfer names: the trained network on all of its images or one "
+    "official part, classes matched by their canonical names. Classes that only one side has are left out, of the "
+    "predictions and of the neighbours, too.",
     True,
     (
         KEY,
@@ -367,6 +368,7 @@ TRANSFERS = TableSpec(
         Column("knn_accuracy", REAL, "fraction", "accuracy of 11 nearest training embeddings of those classes"),
         Column("nmi", REAL, "fraction", "NMI of the classes and k-means, as many clusters as classes of both sides"),
         Column("pairwise_f1", REAL, "fraction", "F1 of pairs of images in one cluster of that k-means"),
+        Column("part", TEXT, "", "official part that was judged: train, val or test; null for all images"),
     ),
 )
 
