@@ -26,9 +26,10 @@ def test_every_arm_is_a_configuration_of_its_own(name):
 
 @pytest.mark.parametrize("name", method_names())
 def test_all_methods_compares_every_form_of_every_method_at_its_defaults(name):
+    """Arms called light have another weight beside."""
     hint = typing.get_type_hints(method_class(name)).get("form")
     forms = [{}] if hint is None else [{"form": form} for form in typing.get_args(hint)]
-    found = [arm.options for arm in arms("all_methods") if arm.method == name]
+    found = [arm.options for arm in arms("all_methods") if arm.method == name and not arm.name.endswith("-light")]
     expected = [resolved_options(name, form) for form in forms]
     assert sorted(map(str, found)) == sorted(map(str, expected))
     assert resolved_options(name, {}) in expected
