@@ -124,11 +124,12 @@ def train(
 
     Raises:
         TrainingError: when a loss is not finite.
-        MethodError: for fewer than two images, on which neither batch normalisation nor a triplet is defined.
+        MethodError: for fewer than two images, on which neither batch normalisation nor a triplet is defined, or too few epochs.
 
     """
     if len(index) < 2:
         raise MethodError(f"Training needs at least 2 images, found {len(index)}: use fewer folds or more faces.")
+    method.check_epochs(recipe.epochs)
     device, view = images.device, augmentation(recipe.augmentation)
     order, warps, more_warps, more_order = (
         torch.Generator().manual_seed(derived_seed(part, seed))

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mdml import MethodError
+from mdml.methods import make_method
 from results import Store
 from study import plan, provenance
 from study.config import Config
@@ -77,7 +79,7 @@ def prepare(config: Config, store: Store) -> Study:
         check_search(config)
         Space(config)
     else:
-        plan.arms(config)
+        _check_epochs(config)
     plan.check_network(config)
     faces = plan.open_faces(config)
     plan.check_splits(config, faces)
@@ -87,6 +89,18 @@ def prepare(config: Config, store: Store) -> Study:
     name = plan.study_name(config, faces)
     members = [] if config["kind"] == "search" else plan.members(config, faces, name)
     return Study(name, config, store, members, plan.shared_fields(config, faces, name))
+
+
+def _check_epochs(config: Config) -> None:
+    """Raise StudyError with one line for each arm whose options need more epochs."""
+    problems = []
+    for arm in plan.arms(config):
+        try:
+            make_method(arm.method, arm.options).check_epochs(config["epochs"])
+        except MethodError as error:
+            problems.append(str(error) if config["kind"] == "method" else f"Arm {arm.name}: {error}")
+    if problems:
+        raise StudyError("\n".join(problems))
 
 
 def refuse_another(study: Study) -> None:

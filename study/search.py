@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from mdml import MethodError
-from mdml.methods import method_class, method_names
+from mdml.methods import make_method, method_class, method_names
 from mdml.train import Recipe, derived_seed
 from study.config import Config
 from study.errors import StudyError
@@ -82,11 +82,10 @@ class Space:
             for method in self.methods:
                 for end in (0, -1):
                     try:
-                        resolved_options(
-                            method, self.fixed | {name: _end(value, end) for name, value in self.open[method].items()}
-                        )
+                        options = self.fixed | {name: _end(value, end) for name, value in self.open[method].items()}
                         shared = {name: _end(value, end) for name, value in self.common.items()}
-                        Recipe(**{name: self.config[name] for name in _RECIPE} | shared)
+                        recipe = Recipe(**{name: self.config[name] for name in _RECIPE} | shared)
+                        make_method(method, resolved_options(method, options)).check_epochs(recipe.epochs)
                     except MethodError as error:
                         problems.append(str(error))
             problems = list(dict.fromkeys(problems))

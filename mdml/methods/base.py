@@ -69,6 +69,9 @@ class Method(ABC):
         if self.slice_dim < 1:
             raise MethodError(f"method.slice_dim must be at least 1, found {self.slice_dim}.")
 
+    def check_epochs(self, epochs: int) -> None:  # noqa: B027 - most methods need no number of them
+        """Raise MethodError where so many epochs are too few for the options."""
+
     @property
     def layout(self) -> Layout:
         """How the embedding is cut, and by what it is judged."""

@@ -17,6 +17,8 @@ from mdml.models.head import Output
 from mdml.session import Session, TrainingSet
 from mdml.subspace import contact_sheet, representatives, split_classes
 
+LEVELS = 5
+
 
 @dataclass(frozen=True)
 class DGMS(Method):
@@ -28,26 +30,40 @@ class DGMS(Method):
 
     Args:
         sigma: deviation of the loss's Gaussians, in units of the embedding; 0.5 is the authors' last word before the paper.
-        levels: L, and so the most sub-classes that a class can have; with 1 it is the method sgm.
+        levels: L, at most the number of epochs, and so the most sub-classes that a class can have; with 1 it is the method sgm.
+            None for 5, or for one level an epoch where there are fewer epochs.
 
     """
 
     slice_dim: int = 64
     sigma: float = 0.5
-    levels: int = 5
+    levels: int | None = None
 
     sampler: ClassVar[str | None] = "balanced"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("sigma", self.sigma, above=True)
-        if self.levels < 1:
+        if self.most < 1:
             raise MethodError(f"method.levels must be at least 1, found {self.levels}.")
+
+    @property
+    def most(self) -> int:
+        """The levels where there are epochs enough."""
+        return LEVELS if self.levels is None else self.levels
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raise MethodError where levels would be left out that were asked for."""
+        if self.levels is not None and self.levels > epochs:
+            raise MethodError(
+                f"method.levels must be at most the number of epochs, {epochs}, since every level lasts one at least, "
+                f"found {self.levels}: lower it, or train longer."
+            )
 
     @property
     def per_class(self) -> int:
         """Two of each sub-class."""
-        return 2 * self.levels
+        return 2 * self.most
 
     @property
     def normalized(self) -> bool:
@@ -60,7 +76,7 @@ class DGMS(Method):
 
     def session(self, training: TrainingSet) -> Session:
         """The sub-classes."""
-        return SubClassSession(training, self.levels)
+        return SubClassSession(training, self.most)
 
     def loss(self, output: Output, labels: Tensor) -> StepLoss:
         """SGM of a batch: labels (B,) int64 are sub-classes, numbered as mdml.subspace.SubClasses does; scores are those of classes.
@@ -68,10 +84,10 @@ class DGMS(Method):
         The posterior of a class is the sum of those of its sub-classes.
         """
         embedding, classes = output.slices[0], int(output.extra)
-        means, present = group_means(embedding, labels, self.levels * classes)
+        means, present = group_means(embedding, labels, self.most * classes)
         probabilities = posteriors(embedding, means, present, self.sigma)
         total = posterior_loss(probabilities, labels)
-        scores = probabilities.detach().unflatten(1, (self.levels, classes)).sum(1)
+        scores = probabilities.detach().unflatten(1, (self.most, classes)).sum(1)
         return StepLoss(total, None, total.detach()[None], scores=scores)
 
 
@@ -85,13 +101,12 @@ class SubClassSession(Session):
     def __init__(self, training: TrainingSet, levels: int) -> None:
         super().__init__(training)
         self.levels, self.level = levels, 1
-        self.notes = self._notes(())
 
     def begin_epoch(self, epoch: int, epochs: int, embed: Callable[[], Tensor]) -> None:
-        """Find the sub-classes of a new level, and draw them at the start of the last epoch.
-
-        Fewer epochs than levels leave levels out.
-        """
+        """Find the sub-classes of a new level, and draw them at the start of the last epoch; a level lasts an epoch at least."""
+        if epoch == 1:
+            self.levels = min(self.levels, epochs)
+            self.notes = self._notes(())
         level = 1 + (epoch - 1) * self.levels // epochs
         if level == self.level and epoch < epochs:
             return

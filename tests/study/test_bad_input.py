@@ -125,6 +125,12 @@ def test_the_results_are_not_local(refused):
         (["augmentation.name=ligth"], ["augmentation.name=ligth", "ferplus"]),
         (["cluster.cpus_per_trial=0"], ["cpus_per_trial"]),
         (["batch_size=1"], ["batch_size"]),
+        (["method=dgms", "method.levels=5", "epochs=4"], ["method.levels", "epochs, 4", "found 5"]),
+        (["--search", "method=dgms", "epochs=4"], ["method.levels", "epochs, 4", "found 6"]),
+        (
+            ["--ablation", "all_methods", "ablation.arms.dgms.levels=3", "epochs=2"],
+            ["Arm dgms", "epochs, 2", "found 3"],
+        ),
     ],
 )
 def test_other_mistakes(refused, arguments, words):

@@ -59,7 +59,7 @@ def test_the_levels_find_known_clusters():
         (6, 3, [1, 1, 2, 2, 3, 3]),
         (5, 5, [1, 2, 3, 4, 5]),
         (5, 2, [1, 1, 1, 2, 2]),
-        (2, 5, [1, 3]),
+        (2, 5, [1, 2]),
         (1, 5, [1]),
         (3, 1, [1, 1, 1]),
     ],
@@ -70,9 +70,20 @@ def test_levels_share_the_epochs(epochs, levels, expected):
     for epoch, level in enumerate(expected, 1):
         session, _ = begun(points, labels, epochs, levels, upto=epoch)
         assert session.level == level
-        assert session.notes["sub-classes"] == f"{2 * level}, of level {level} of {levels}"
+        assert session.notes["sub-classes"] == f"{2 * level}, of level {level} of {min(levels, epochs)}"
         assert session.labels.max() < levels * CLASSES
         assert ("sub-classes" in session.pictures) == (epoch == epochs)
+
+
+def test_no_level_that_was_asked_for_is_left_out():
+    """Without a number, 3 epochs are 3 levels of sub-classes."""
+    method, index = toy.made("dgms", levels=4), torch.arange(14)
+    recipe = Recipe(epochs=3, batch_size=14, learning_rate=1e-3)
+    with pytest.raises(MethodError, match=r"method\.levels must be at most the number of epochs, 3, .* found 4"):
+        next(train(toy.network(method), method, recipe, toy.images(), toy.labels(), index, {}, 0))
+    for levels in (None, 1, 3):
+        toy.made("dgms", levels=levels).check_epochs(3)
+    make_method("softmax", {}).check_epochs(1)
 
 
 def test_the_first_level_is_the_classes():
@@ -195,5 +206,5 @@ def test_options_out_of_range(options):
 def test_defaults_are_the_papers():
     method = make_method("dgms", {})
     assert isinstance(method, DGMS)
-    assert (method.slice_dim, method.sigma, method.levels) == (64, 0.5, 5)
+    assert (method.slice_dim, method.sigma, method.most, method.per_class) == (64, 0.5, 5, 10)
     assert (method.prediction, method.sampler) == ("knn", "balanced")
