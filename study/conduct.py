@@ -30,7 +30,7 @@ class Study:
         config: checked configuration.
         store: the results.
         members: trials of an ablation, in order; of a search, those it has proposed so far (filled while it runs).
-        shared: fields that all TrialSpecs share.
+        shared: of a search, fields that all TrialSpecs share; of an ablation nothing, its members have them.
         retrain: keys to train anew although they are in the store, with how often they will then have been.
         new: keys that were trained by this call.
         failed: keys that failed in this call.
@@ -87,8 +87,9 @@ def prepare(config: Config, store: Store) -> Study:
     # A study is its configuration and its data: resumed on other faces it would be another one under the same name.
     config = config | {"fingerprint": faces.fingerprint}
     name = plan.study_name(config, faces)
-    members = [] if config["kind"] == "search" else plan.members(config, faces, name)
-    return Study(name, config, store, members, plan.shared_fields(config, faces, name))
+    if config["kind"] == "search":
+        return Study(name, config, store, [], plan.shared_fields(config, faces, name))
+    return Study(name, config, store, plan.members(config, faces, name), {})
 
 
 def _check_epochs(config: Config) -> None:
