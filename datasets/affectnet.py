@@ -8,8 +8,10 @@ even over the classes.
 from __future__ import annotations
 
 import codecs
+import gc
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -98,7 +100,8 @@ def scan(root: str | Path, *, release: str = "auto", classes: int = 8) -> Listin
     words = CLASSES[:classes]
     left_out: list[LeftOut] = []
     read = _npy if (there == ["npy"] if release == "auto" else release == "npy") else _csv
-    faces, files = read(base, root, words, left_out)
+    with _no_collection():
+        faces, files = read(base, root, words, left_out)
     require_faces(faces, left_out, root, CARD.title, tuple(LISTS))
     expected = {part: {word: counts[word] for word in words} for part, counts in EXPECTED.items()}
     return Listing(root, words, faces, files, left_out, expected if read is _csv else {})
@@ -110,9 +113,22 @@ class Row(NamedTuple):
     line: int
     offset: int  # of the line in the file, in bytes
     path: str  # folder/name; "" where the row is damaged
+    face: bytes  # path and box as the file spells them
     box: Box | None  # None where there is none
     number: int  # the expression; -1 where it is no number
     landmarks: int  # column of 68 points; -1 without
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without a search for garbage: there is none among the millions of small objects, and the search doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _why_not(number: int, words: tuple[str, ...]) -> str:
@@ -134,7 +150,7 @@ def _csv(base: Path, root: Path, words: tuple[str, ...], left_out: list[LeftOut]
         )
     photographs = _photographs(base, root, left_out)
     listed: dict[str, set[str]] = {folder: set() for folder in photographs}
-    seen: dict[tuple[str, Box | None], int] = {}
+    seen: dict[bytes, int] = {}
     faces: list[Face] = []
     for part, file in files.items():
         where = file.relative_to(root).as_posix()
@@ -144,10 +160,10 @@ def _csv(base: Path, root: Path, words: tuple[str, ...], left_out: list[LeftOut]
             there = name in names
             if there:
                 listed[folder].add(name)
-            again = (row.path, row.box) in seen
-            if row.path and seen.setdefault((row.path, row.box), row.number) != row.number:
+            again = row.face in seen
+            if row.path and seen.setdefault(row.face, row.number) != row.number:
                 raise DatasetError(
-                    f"expected one expression for {row.path}, found {seen[row.path, row.box]} and, in row {row.line} of {file}, "
+                    f"expected one expression for {row.path}, found {seen[row.face]} and, in row {row.line} of {file}, "
                     f"{row.number}; take the released lists."
                 )
             reason = _why_not(row.number, words)
@@ -166,7 +182,7 @@ def _csv(base: Path, root: Path, words: tuple[str, ...], left_out: list[LeftOut]
                 continue
             points = None
             if row.box is not None and row.landmarks >= 0:
-                points = partial(_points_of_row, file, row.offset, row.landmarks, row.box[:2])
+                points = partial(_points_of_row, file, row.offset, row.landmarks, row.box)
             faces.append(Face(ImageFile(top / name, row.box, points), row.number, row.path, row.path, part))
     for folder, (top, names) in photographs.items():
         unlisted = sorted(names - listed[folder])
@@ -207,26 +223,23 @@ def _rows(file: Path) -> Iterator[Row]:
                     first = [cell.decode(errors="replace") for cell in cells]
                     bare = len(first) == _COLUMNS.count(",") + 1 and "/" in first[0]
                     places = columns(file, _COLUMNS.split(",") if bare else first, *_NEEDED)
-                    path, expression = (places[name.casefold()] for name in (_NEEDED[0], _NEEDED[-1]))
-                    corner = [places[name.casefold()] for name in _NEEDED[1:-1]]
+                    path, *numbers = (places[name.casefold()] for name in _NEEDED)
                     landmarks = places.get("facial_landmarks", -1)
                     if not bare:
                         continue
                 if cells == [b""]:
                     continue
                 if len(cells) != len(places):
-                    yield Row(line, start, "", None, -1, -1)
+                    yield Row(line, start, "", b"", None, -1, -1)
                     continue
-                numbers = [_number(cells[place]) for place in corner]
-                left, top, width, height = (-1 if number is None else int(number) for number in numbers)
-                box = None if None in numbers or width < 1 or height < 1 else (left, top, left + width, top + height)
-                number = _number(cells[expression])
+                *box, number = (_whole(cells[place]) for place in numbers)
                 yield Row(
                     line,
                     start,
                     cells[path].decode(errors="replace").replace("\\", "/"),
-                    box,
-                    -1 if number is None or number % 1 else int(number),
+                    b",".join(cells[place] for place in (path, *numbers[:4])),
+                    _box(*box),
+                    -1 if number is None else number,
                     landmarks if landmarks >= 0 and cells[landmarks].count(b";") == 2 * 68 - 1 else -1,
                 )
     except OSError as error:
@@ -240,21 +253,33 @@ def _cells(text: bytes) -> list[bytes]:
     return [cell.strip(b'" ') for cell in text.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n").split(b",")]
 
 
-def _number(cell: bytes) -> float | None:
-    try:
-        number = float(cell)
-    except ValueError:
+def _box(left: int | None, top: int | None, width: int | None, height: int | None) -> Box | None:
+    if left is None or top is None or width is None or height is None:
         return None
-    return number if abs(number) < 1e6 else None
+    # Beyond any photograph, so that damaged numbers do not ask for gigabytes.
+    if not 0 < width < 20000 or not 0 < height < 20000 or max(abs(left), abs(top)) > 20000:
+        return None
+    return left, top, left + width, top + height
 
 
-def _points_of_row(file: Path, offset: int, column: int, corner: tuple[int, int]) -> Points:
+def _whole(cell: bytes) -> int | None:
+    """A number as 12 or 12.0; None for anything else."""
+    try:
+        return int(cell)
+    except ValueError:
+        try:
+            return int(number) if (number := float(cell)).is_integer() else None
+        except ValueError:
+            return None
+
+
+def _points_of_row(file: Path, offset: int, column: int, box: Box) -> Points:
     """68 points from the list, relative to the corner of the box that is cut out."""
     with file.open("rb") as table:
         table.seek(offset)
         cell = _cells(table.readline())[column]
     try:
-        return np.array(cell.split(b";"), np.float64).reshape(68, 2) - corner
+        return np.array(cell.split(b";"), np.float64).reshape(68, 2) - box[:2]
     except ValueError as error:
         raise DatasetError(
             f"expected 68 points at byte {offset} of {file}, but {error}; take the released file."
