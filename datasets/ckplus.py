@@ -113,6 +113,8 @@ def scan(root: str | Path, *, classes: int = 7, frames: int = 3) -> Listing:
         first = [("neutral", images[0])] if classes == 8 else []
         for word, image in first + [(expression, image) for image in images[-frames:]]:
             points_file = points.get(f"{image.stem}_landmarks.txt".casefold())
+            if points_file and not points_file.is_file():
+                points_file = None
             files += [points_file] if points_file else []
             source = ImageFile(image, points=partial(read_landmarks, points_file) if points_file else None)
             faces.append(Face(source, names.index(word), sequence[:4], sequence))

@@ -73,7 +73,11 @@ def scan(root: str | Path, *, frames: int = 3, rotate: bool = True) -> Listing:
     left_out: list[LeftOut] = []
     taken: set[str] = set()
     for session in visible(sessions, root):
-        videos = [file for file in visible(session, root) if _VIDEO.fullmatch(file.name)] if session.is_dir() else []
+        videos = (
+            [file for file in visible(session, root) if _VIDEO.fullmatch(file.name) and file.is_file()]
+            if session.is_dir()
+            else []
+        )
         if not videos:
             left_out.append(LeftOut(session.relative_to(root).as_posix(), "not a folder with a film S000-000.avi"))
         for video in videos:

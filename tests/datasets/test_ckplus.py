@@ -72,6 +72,13 @@ def test_landmarks_are_read_on_demand(root):
     assert sum("landmarks" in file.name for file in listing.files) == len(listing.faces)
 
 
+def test_a_folder_in_place_of_landmarks_is_none(root):
+    points = place(root, "Landmarks", f"{ANGER}_00000006")
+    points.unlink()
+    points.mkdir()
+    assert [face.source.points is None for face in scan(root).faces[:3]] == [False, False, True]
+
+
 def test_without_landmarks_there_are_none(root):
     shutil.rmtree(next(root.rglob("Landmarks")))
     assert all(face.source.points is None for face in scan(root).faces)

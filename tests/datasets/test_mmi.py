@@ -118,6 +118,13 @@ def test_missing_files_are_told(root, folder):
     }
 
 
+def test_a_folder_named_as_a_film_is_none(root, folder):
+    film = next(folder.glob("*.[aA]*"))
+    film.unlink()
+    film.mkdir()
+    assert reasons(root) == {"not a folder with a film S000-000.avi": 1}
+
+
 def test_of_two_films_of_one_name_one_is_taken(root, folder):
     shutil.copytree(folder, folder.with_name("1-copy"))
     assert reasons(root) == {"two films of one name": 1}
