@@ -3,11 +3,12 @@
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from datasets import DatasetError
 from datasets.mmi import scan
-from tests.datasets.miniatures import mmi
+from tests.datasets.miniatures import face, mmi
 
 EXTRA = {
     "no expression": 1,
@@ -46,6 +47,32 @@ def test_views_are_cut_and_turned_as_public_code_does(tmp_path):
     ways = {face.subject: (face.source.half, face.source.quarter_turns) for face in scan(tmp_path).faces}
     assert ways == {"S001": ("right", 0), "S003": ("left", 0), "S028": ("", 3), "S053": ("", 0)}
     assert {face.source.quarter_turns for face in scan(tmp_path, rotate=False).faces} == {0}
+
+
+def test_every_face_comes_out_upright_and_in_order(tmp_path):
+    mmi.build(tmp_path, people=4)
+    for found in scan(tmp_path).faces:
+        person, label = mmi.SUBJECTS.index(found.subject), found.label
+        # The middle of 7 frames is the one with index 3.
+        truth = face(person, mmi.EXPRESSIONS[label], label * 8 + 3 + found.source.offset)
+        difference = np.abs(np.asarray(found.source.load(0), float) - np.asarray(truth, float))
+        assert difference.mean() < 6, found
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_film_of_fewer_than_three_frames_is_told_when_it_is_read(count, tmp_path):
+    mmi.session(tmp_path / "Sessions" / "1", "S053-001", [face(0, "anger")] * count, "0", "1")
+    last = scan(tmp_path).faces[-1]
+    with pytest.raises(DatasetError, match=rf"S053-001\.avi, .*it has {count} frames, and none at \+1 from its middle"):
+        last.source.load(0)
+
+
+def test_a_damaged_film_is_told_when_it_is_read(root, folder):
+    next(folder.glob("*.[aA]*")).write_bytes(b"RIFF" + bytes(500))
+    with pytest.raises(
+        DatasetError, match=r"^expected a whole image in .*, found one that cannot be decoded .*; replace or remove it"
+    ):
+        scan(root).faces[0].source.load(0)
 
 
 @pytest.mark.parametrize(
