@@ -18,10 +18,16 @@ EXTRA = {
 }
 
 
-@pytest.fixture(params=[0, 1])
-def root(request, tmp_path):
-    mmi.build(tmp_path, people=2, spelling=request.param)
-    return tmp_path
+@pytest.fixture(scope="module", params=[0, 1])
+def built(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    mmi.build(folder, people=2, spelling=request.param)
+    return folder
+
+
+@pytest.fixture
+def root(built, tmp_path):
+    return shutil.copytree(built, tmp_path / "root")
 
 
 @pytest.fixture
