@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -15,28 +15,54 @@ from study import provenance
 from study.config import Config
 from study.errors import StudyError
 from study.extras import open_other
+from study.records import Row
 from study.spec import TrialSpec
 from study.trial import Faces, Trial, use_device
 
 
-def rerun(key: str, config: Config, console: Console) -> int:
-    """Print the stored and the new metrics of a trial; 0 where they are equal, else 1.
+class Repeated(NamedTuple):
+    """A trial that was trained again: its stored row, the trial, and the row that it would have now."""
 
-    Writes nothing but an audit row where the test fold is opened.
+    old: Row
+    trial: Trial
+    new: Row
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """How far every metric of the stored row is from the new one's; infinite where the new row has none."""
+        return {name: _difference(self.old[name], self.new.get(name)) for name in self.metrics}
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The metrics of the new row that the stored one has."""
+        prefixes = ("train_", "val_", "test_")
+        return {
+            name: self.new.get(name)
+            for name, value in self.old.items()
+            if name.startswith(prefixes) and isinstance(value, float)
+        }
+
+
+def stored_trial(key: str, store: Store) -> Row:
+    """The row of the trial whose key begins so.
 
     Raises:
-        StudyError: where there is no such trial.
+        StudyError: where there is not one such trial, or it failed.
 
     """
-    store = Store(config["storage"]["root"])
     rows = [row for row in store.read("trials").to_pylist() if row["trial_key"].startswith(key)]
     if len(rows) != 1:
         raise StudyError(
             f"Expected the key of one trial under {store.root}, found {len(rows)} that begin with {key!r}."
         )
-    old = rows[0]
+    old: Row = rows[0]
     if old["status"] == "failed":
         raise StudyError(f"The trial {old['trial_key']} failed and has no metrics to compare: {old['error']}")
+    return old
+
+
+def repeat(old: Row, store: Store, config: Config) -> Repeated:
+    """Train a stored trial again; writes nothing but an audit row where the test fold is opened."""
     spec = TrialSpec.parse(old["config"])
     device = use_device(old["threads"], cuda=old["device"].startswith("cuda"))
     options = {name: value for name, value in spec.dataset.items() if name != "name"}
@@ -57,20 +83,42 @@ def rerun(key: str, config: Config, console: Console) -> int:
     records = trial.run()
     for _ in range(old["epochs"]):
         next(records)
-    new: dict[str, Any] = trial.finish()["trials"][0] if old["status"] == "done" else trial.row("stopped")
+    new = trial.finish()["trials"][0] if old["status"] == "done" else trial.row("stopped")
+    return Repeated(old, trial, new)
+
+
+def show(repeated: Repeated, console: Console) -> None:
+    """Print the stored and the new metrics, and whether they are equal."""
+    old, spec, differences = repeated.old, repeated.trial.spec, repeated.differences
     table = Table(title=f"{old['arm']}, fold {spec.fold}, seed {spec.seed}", title_justify="left")
     for column in ("metric", "stored", "now", ""):
         table.add_column(column)
-    compared = [name for name in old if name.startswith(("train_", "val_", "test_")) and isinstance(old[name], float)]
-    equal = True
-    for name in compared:
-        same = old[name] == new.get(name)
-        equal &= same
-        table.add_row(name, repr(old[name]), repr(new.get(name)), "equal" if same else "differs")
+    for name, value in repeated.metrics.items():
+        table.add_row(name, repr(old[name]), repr(value), "differs" if differences[name] else "equal")
     console.print(table)
     console.print(
-        "All metrics are equal."
-        if equal
-        else f"Metrics differ; the row was made on {old['device']} with {old['versions']}."
+        f"Metrics differ; the row was made on {old['device']} with {old['versions']}."
+        if any(differences.values())
+        else "All metrics are equal."
     )
-    return 0 if equal else 1
+
+
+def rerun(key: str, config: Config, console: Console) -> int:
+    """Print the stored and the new metrics of a trial; 0 where they are equal, else 1.
+
+    Writes nothing but an audit row where the test fold is opened.
+
+    Raises:
+        StudyError: where there is no such trial.
+
+    """
+    store = Store(config["storage"]["root"])
+    repeated = repeat(stored_trial(key, store), store, config)
+    show(repeated, console)
+    return 1 if any(repeated.differences.values()) else 0
+
+
+def _difference(old: float, new: float | None) -> float:
+    if old == new:
+        return 0.0
+    return float("inf") if new is None else abs(old - new)

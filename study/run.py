@@ -5,6 +5,7 @@
     python study/run.py [overrides]                     the configured method on every fold and seed
     python study/run.py --resume STUDY                  go on after anything, losing and repeating nothing
     python study/run.py --rerun KEY                     train one trial again and compare its metrics with its row
+    python study/run.py --export KEY [--output DIR]     the same, and write its network for python -m mdml.predict
     python study/run.py --dry-run ...                   print the plan, train nothing
 
 Overrides are Hydra's: dataset=folder dataset.root=FOLDER epochs=25. Exit status: 0 done, 1 with failed trials, 2 bad input,
@@ -59,6 +60,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     what.add_argument("--ablation", metavar="NAME", help="carry out an ablation")
     what.add_argument("--resume", metavar="STUDY", help="go on with a study")
     what.add_argument("--rerun", metavar="KEY", help="train a trial again and compare")
+    what.add_argument("--export", metavar="KEY", help="train a trial again and write its network")
+    parser.add_argument("--output", metavar="DIR", help="folder of the exported network")
+    parser.add_argument(
+        "--tolerance", metavar="X", type=float, default=0.0, help="export although metrics differ from the row's by X"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     parser.add_argument("--retrain", action="store_true", help="train anew what other source files made")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
@@ -70,12 +76,10 @@ def _command(arguments: argparse.Namespace) -> int:
 
     console = Console(soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if arguments.rerun:
-        if arguments.dry_run or arguments.retrain:
-            raise StudyError("--rerun trains one trial and writes no result: leave out --dry-run and --retrain.")
-        from study.rerun import rerun
-
-        return rerun(arguments.rerun, _place(arguments.overrides), console)
+    if (arguments.output or arguments.tolerance) and not arguments.export:
+        raise StudyError("--output and --tolerance belong to --export KEY: leave them out.")
+    if arguments.rerun or arguments.export:
+        return _again(arguments, console)
     config = _resumed(arguments) if arguments.resume else _composed(arguments)
     if arguments.retrain and config["kind"] == "search":
         raise StudyError(
@@ -104,6 +108,23 @@ def _command(arguments: argparse.Namespace) -> int:
         print(f"Interrupted; what was finished is kept. Go on with: {resume}", file=sys.stderr)
         return 130
     return report(study, console)
+
+
+def _again(arguments: argparse.Namespace, console: Console) -> int:
+    """Train one stored trial again."""
+    if arguments.dry_run or arguments.retrain:
+        one = "--rerun" if arguments.rerun else "--export"
+        raise StudyError(f"{one} trains one trial and writes no result: leave out --dry-run and --retrain.")
+    place = _place(arguments.overrides)
+    if arguments.rerun:
+        from study.rerun import rerun
+
+        return rerun(arguments.rerun, place, console)
+    if not 0 <= arguments.tolerance < 1:
+        raise StudyError(f"Expected --tolerance to be 0 or more and below 1, found {arguments.tolerance}.")
+    from study.export import export
+
+    return export(arguments.export, arguments.output, arguments.tolerance, place, console)
 
 
 def _composed(arguments: argparse.Namespace) -> Config:
