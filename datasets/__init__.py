@@ -1,6 +1,7 @@
-"""The faces: one module per data set, each with a `prepare` that builds its Arrow file, and the splits.
+"""The faces: one module per data set, and the splits.
 
-Adding a data set is adding one module to this folder.
+Adding a data set is adding one module to this folder: its `CARD` says what it is, and its `scan` finds the faces below a root that the
+user names (or its `prepare` makes them itself, as `synthetic` does).
 """
 
 from __future__ import annotations
@@ -9,19 +10,34 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache as cached
 from pathlib import Path
 from typing import Any
 
 from datasets.errors import DatasetError
 from datasets.faceset import FaceSet, write_faceset
 
-__all__ = ["DatasetError", "FaceSet", "dataset_names", "open_dataset", "write_faceset"]
+__all__ = [
+    "DatasetError",
+    "FaceSet",
+    "build_dataset",
+    "dataset_names",
+    "dataset_options",
+    "open_dataset",
+    "write_faceset",
+]
+
+# What every data set of files takes besides the options of its own `scan`.
+COMMON = {"align": False, "allow_skips": False}
+_NOT_OPTIONS = ("image_size", "channels", "cache")
 
 
+@cached
 def dataset_names() -> tuple[str, ...]:
-    """Names of the data sets, sorted: the modules of this folder that define a function `prepare`."""
-    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    return tuple(sorted(name for name in modules if hasattr(importlib.import_module(f"datasets.{name}"), "prepare")))
+    """Names of the data sets, sorted: the modules of this folder that have a `CARD`."""
+    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
+    return tuple(sorted(name for name in modules if hasattr(importlib.import_module(f"datasets.{name}"), "CARD")))
 
 
 def open_dataset(name: str, *, image_size: int, channels: int, cache: str | Path, **options: Any) -> FaceSet:
@@ -32,34 +48,94 @@ def open_dataset(name: str, *, image_size: int, channels: int, cache: str | Path
         image_size: height and width of the images in pixels.
         channels: 1 for grey, 3 for RGB.
         cache: folder of the Arrow files.
-        **options: what the data set's own `prepare` takes.
+        **options: those of `dataset_options(name)`.
 
     Raises:
         DatasetError: no such data set, no such option, or one of the data set's own errors.
 
     """
-    names = dataset_names()
-    if name not in names:
-        raise DatasetError(f"expected dataset to be one of {', '.join(names)}, found {name!r}{nearest(name, names)}.")
+    return FaceSet.open(build_dataset(name, options, image_size=image_size, channels=channels, cache=cache))
+
+
+def build_dataset(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    image_size: int,
+    channels: int,
+    cache: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """The Arrow file of a data set, built where `cache` does not hold it yet.
+
+    Args:
+        name: as in `open_dataset`, and so are the others.
+        options: those of `dataset_options(name)`.
+        image_size: height and width of the images in pixels.
+        channels: 1 for grey, 3 for RGB.
+        cache: folder of the Arrow files.
+        progress: is told how many of how many images are done.
+
+    Raises:
+        DatasetError: as `open_dataset`.
+
+    """
+    known = dataset_options(name)
     if channels not in (1, 3):
         raise DatasetError(f"expected channels to be 1 (grey) or 3 (RGB), found {channels!r}.")
     if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
         raise DatasetError(f"expected image_size to be 8 to 1024 pixels, found {image_size!r}.")
-    prepare = importlib.import_module(f"datasets.{name}").prepare
-    parameters = inspect.signature(prepare).parameters
-    known = [parameter for parameter in parameters if parameter not in ("image_size", "channels", "cache")]
     for option in options:
         if option not in known:
             raise DatasetError(
                 f"expected the options of the data set {name} to be among {', '.join(known)}, "
-                f"found {option!r}{nearest(option, known)}."
+                f"found {option!r}{nearest(option, list(known))}."
             )
-    for option in known:
-        if parameters[option].default is inspect.Parameter.empty and option not in options:
+    for option, default in known.items():
+        if default is inspect.Parameter.empty and option not in options:
             raise DatasetError(
                 f"expected the option {option!r} of the data set {name}, found none; set dataset.{option}."
             )
-    return FaceSet.open(prepare(image_size=image_size, channels=channels, cache=Path(cache), **options))
+    module = importlib.import_module(f"datasets.{name}")
+    values = {**known, **options}
+    if hasattr(module, "prepare"):
+        path: Path = module.prepare(image_size=image_size, channels=channels, cache=Path(cache), **values)
+        return path
+    from datasets.building import build
+
+    common = {option: values.pop(option) for option in COMMON}
+    for option, value in common.items():
+        if not isinstance(value, bool):
+            raise DatasetError(f"expected dataset.{option} to be true or false, found {value!r}.")
+    listing = module.scan(**values)
+    del values["root"]
+    return build(
+        module.CARD,
+        listing,
+        values,
+        image_size=image_size,
+        channels=channels,
+        cache=Path(cache),
+        progress=progress,
+        **common,
+    )
+
+
+def dataset_options(name: str) -> dict[str, Any]:
+    """Default of every option of a data set, `inspect.Parameter.empty` for one that must be given.
+
+    Raises:
+        DatasetError: no such data set.
+
+    """
+    names = dataset_names()
+    if name not in names:
+        raise DatasetError(f"expected dataset to be one of {', '.join(names)}, found {name!r}{nearest(name, names)}.")
+    module = importlib.import_module(f"datasets.{name}")
+    made = hasattr(module, "prepare")
+    parameters = inspect.signature(module.prepare if made else module.scan).parameters
+    options = {option: value.default for option, value in parameters.items() if option not in _NOT_OPTIONS}
+    return options if made else {**options, **COMMON}
 
 
 def nearest(word: str, words: tuple[str, ...] | list[str]) -> str:

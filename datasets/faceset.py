@@ -24,11 +24,12 @@ from datasets.errors import DatasetError
 FORMAT = "faceset-1"
 
 Strings = npt.NDArray[np.str_]
+_NAMES = {"subjects": "subject", "sequences": "sequence", "official": "official"}  # columns by attribute
 
 
 @dataclass(frozen=True, eq=False)
 class FaceSet:
-    """Labelled faces; the pixels stay in the file and are read-only.
+    """Labelled faces; the pixels stay in the file and are read-only, and names are read when they are first asked for.
 
     Attributes:
         path: the Arrow file; pickling a FaceSet sends this path alone, and the receiver opens the file itself.
@@ -64,6 +65,14 @@ class FaceSet:
     def __reduce__(self) -> tuple[Any, ...]:
         return FaceSet.open, (self.path,)
 
+    def __getattr__(self, name: str) -> Strings:
+        # Python asks here for what an opened set does not hold yet: a million names take more memory and time than all the rest.
+        column = _NAMES.get(name)
+        if column is None or "_batch" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__dict__[name] = _strings(self.__dict__["_batch"], column)
+        return self.__dict__[name]
+
     @staticmethod
     def open(path: str | Path) -> FaceSet:
         """Map the file that `write_faceset` wrote.
@@ -80,18 +89,20 @@ class FaceSet:
                 raise ValueError(f"its format is {metadata.get('format')!r}")
             shape = (batch.num_rows, *json.loads(metadata["image_shape"]))
             images = np.frombuffer(batch.column("image").buffers()[1], np.uint8, count=int(np.prod(shape)))
-            subjects, sequences, official = (_strings(batch, column) for column in ("subject", "sequence", "official"))
-            return FaceSet(
+            for column in _NAMES.values():
+                if not pa.types.is_string(batch.schema.field(column).type):
+                    raise ValueError(f"its column {column} holds no text")
+            faces = object.__new__(FaceSet)
+            faces.__dict__.update(
                 path=path,
                 name=metadata["name"],
                 images=images.reshape(shape),
                 labels=batch.column("label").to_numpy(),
-                subjects=subjects,
-                sequences=sequences,
-                official=official,
                 classes=tuple(json.loads(metadata["classes"])),
                 fingerprint=metadata["fingerprint"],
+                _batch=batch,
             )
+            return faces
         except (OSError, ValueError, KeyError, IndexError) as error:
             reason = str(error).strip().rstrip(".").splitlines()[0]
             raise DatasetError(
@@ -110,6 +121,7 @@ def write_faceset(
     sequences: Sequence[str] | Strings,
     classes: Sequence[str],
     official: Sequence[str] | Strings | None = None,
+    fingerprint: str | None = None,
 ) -> Path:
     """Write a face set so that readers see all of it or nothing.
 
@@ -124,6 +136,7 @@ def write_faceset(
         sequences: N names.
         classes: names of the expressions, by label.
         official: N of "train", "val", "test" or ""; None for no official split.
+        fingerprint: what `content_fingerprint` gave for all this, where it has been asked already.
 
     Raises:
         DatasetError: the arrays do not fit each other, or the folder cannot be written.
@@ -139,7 +152,7 @@ def write_faceset(
         "name": name,
         "classes": json.dumps(list(classes)),
         "image_shape": json.dumps(images.shape[1:]),
-        "fingerprint": content_fingerprint(images, labels, subjects, sequences, official, classes),
+        "fingerprint": fingerprint or content_fingerprint(images, labels, subjects, sequences, official, classes),
     }
     width = int(np.prod(images.shape[1:]))
     pixels = pa.Array.from_buffers(
@@ -196,7 +209,9 @@ def cannot_write(folder: Path, error: OSError) -> DatasetError:
 
 
 def _strings(batch: pa.RecordBatch, column: str) -> Strings:
-    return np.array(batch.column(column).to_pylist(), np.str_)
+    """A column of text as an array; each word is decoded once."""
+    encoded = batch.column(column).dictionary_encode()
+    return np.array(encoded.dictionary.to_pylist(), np.str_)[encoded.indices.to_numpy()]
 
 
 def _check(

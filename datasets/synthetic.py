@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from datasets.card import Card
 from datasets.drawn.action_units import CLASSES, UNITS, sample
 from datasets.drawn.face import draw
 from datasets.drawn.people import sample_people, sample_shots, standard_shot
@@ -25,6 +26,23 @@ from datasets.faceset import FORMAT, write_faceset
 DRAWING = 1  # Raised whenever the same options give other pixels.
 PIXELS = 1 << 15  # Drawn at once: few enough that a plane of them stays in the processor's cache.
 LUMA = np.array([299, 587, 114])  # Thousandths, so that rounding is exact.
+
+CARD = Card(
+    name="synthetic",
+    title="Synthetic faces",
+    description="Drawn people who show seven expressions, built from facial action units; needs no files.",
+    classes=CLASSES,
+    images=840,
+    subjects=40,
+    people="synthetic",
+    fold_rule="contiguous",
+    folds=5,
+    metric="test_accuracy",
+    layout=(),
+    terms="Part of this project.",
+    obtain="Drawn when first opened.",
+    source="None: drawn by this project, after the action units of Ekman and Friesen.",
+)
 
 
 def prepare(

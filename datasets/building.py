@@ -1,0 +1,289 @@
+"""Building: the faces that a data set lists, decoded into one Arrow file with a summary beside it.
+
+Pixels gather in a scratch file, so that a build that was interrupted goes on where it stopped; the Arrow file comes last and says that
+all is there. Decoding takes threads, as Pillow and PyAV decode outside Python's lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from datasets.card import Card
+from datasets.errors import DatasetError
+from datasets.faceset import FORMAT, cannot_write, content_fingerprint, write_faceset
+from datasets.listing import Listing
+from datasets.scratch import Scratch
+from datasets.sources import Source
+from datasets.summary import Built, image_name, skipped_images, write_summary
+
+if TYPE_CHECKING:
+    from datasets.alignment import Aligner
+
+DECODING = 1  # Raised whenever the same files give other pixels.
+SKIPS = 0.01  # The share of images that may be skipped without leave.
+CHUNK = 16  # Images that a thread takes at once: few enough to stop soon, enough to share a video.
+CHECKPOINT = 2.0  # Seconds of work that a crash may cost.
+
+Progress = Callable[[int, int], None]
+_log = logging.getLogger("datasets")
+
+
+def build(
+    card: Card,
+    listing: Listing,
+    options: Mapping[str, Any],
+    *,
+    image_size: int,
+    channels: int,
+    cache: Path,
+    align: bool = False,
+    allow_skips: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Build the Arrow file of a data set, or find the one that was built of the same files before.
+
+    Images are turned and cut as their data set says, then scaled so that their short side fits, and cut to the central square; or, to
+    be aligned, turned level by the eyes and cut around the face.
+
+    Args:
+        card: the data set.
+        listing: what its `scan` found.
+        options: those that `scan` was called with.
+        image_size: height and width to scale to, in pixels.
+        channels: 1 for grey, 3 for RGB.
+        cache: folder of the Arrow files and summaries.
+        align: whether to align the faces.
+        allow_skips: whether to go on when more than 1 % of the images cannot be read.
+        progress: is told how many of how many images are done.
+
+    Raises:
+        DatasetError: too many images cannot be read, or all of a class; a file lies outside the root; the cache cannot be written;
+            packages for alignment are missing.
+
+    """
+    key = _key(card, listing, options, image_size, channels, align)
+    path = cache / f"{card.name}-{key}.arrow"
+    if not path.is_file():
+        aligner = _aligner(listing) if align else None
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with Scratch(cache / f".{path.stem}", len(listing.faces), image_size**2 * channels) as scratch:
+                try:
+                    if not path.is_file():  # Another process may have built it meanwhile.
+                        skipped = _decode_all(
+                            card, listing, scratch, image_size, channels, aligner, allow_skips, progress
+                        )
+                        shape = (len(listing.faces) - len(skipped), image_size, image_size, channels)
+                        _finish(card, listing, {**options, "align": align}, path, scratch, skipped, shape)
+                except Exception:
+                    scratch.remove()
+                    raise
+                scratch.remove()
+        except OSError as error:
+            raise cannot_write(cache, error) from error
+    if not allow_skips:
+        # It may have been built with leave to skip, which is not given now.
+        names = skipped_images(path)
+        if len(names) > SKIPS * len(listing.faces):
+            raise _too_many(card, len(listing.faces), names, len(listing.faces))
+    return path
+
+
+def _finish(
+    card: Card,
+    listing: Listing,
+    options: Mapping[str, Any],
+    path: Path,
+    scratch: Scratch,
+    skipped: Mapping[int, str],
+    shape: tuple[int, ...],
+) -> None:
+    """Write the summary, and then the Arrow file."""
+    kept = [face for row, face in enumerate(listing.faces) if row not in skipped]
+    lost = {face.label for face in listing.faces} - {face.label for face in kept}
+    if lost:
+        first = next(row for row in skipped if listing.faces[row].label in lost)
+        raise DatasetError(
+            f"expected images of every class, found that none of {listing.classes[listing.faces[first].label]!r} can be "
+            f"read ({skipped[first].rstrip('.')}); mend them, or remove the class."
+        )
+    scratch.compact([row for row in range(len(listing.faces)) if row not in skipped])
+    images = np.memmap(scratch.pixels, np.uint8, "r", shape=shape)
+    labels = np.array([face.label for face in kept], np.int64)
+    subjects, sequences, official = (np.array([face[column] for face in kept], np.str_) for column in (2, 3, 4))
+    content = (images, labels, subjects, sequences, official)
+    fingerprint = content_fingerprint(*content, listing.classes)
+    write_summary(Built(card, listing, options, path, skipped, *content, fingerprint))
+    write_faceset(
+        path,
+        name=card.name,
+        images=images,
+        labels=labels,
+        subjects=subjects,
+        sequences=sequences,
+        classes=listing.classes,
+        official=official,
+        fingerprint=fingerprint,
+    )
+    if skipped:
+        _log.warning(
+            "Skipped %d of %d images of %s; they are listed in %s.",
+            len(skipped),
+            len(listing.faces),
+            card.title,
+            path.with_suffix(".csv"),
+        )
+
+
+def _decode_all(
+    card: Card,
+    listing: Listing,
+    scratch: Scratch,
+    size: int,
+    channels: int,
+    aligner: Aligner | None,
+    allow_skips: bool,
+    progress: Progress | None,
+) -> dict[int, str]:
+    """Write the pixels of every face that is not there yet; the reasons of those skipped by their place."""
+    faces = listing.faces
+
+    def fill(rows: list[int]) -> tuple[list[int], dict[int, str]]:
+        written, bad = [], {}
+        for row in rows:
+            try:
+                pixels = _decode(faces[row].source, size, channels, aligner)
+            except Exception as error:  # Whatever is wrong with an image, it is named and the others are read.
+                bad[row] = " ".join(str(error).split()) or type(error).__name__
+                continue
+            scratch.write(row, pixels)
+            written.append(row)
+        return written, bad
+
+    missing = scratch.missing()
+    chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+    done, skipped = len(faces) - len(missing), dict[int, str]()
+    unsaved: list[int] = []
+    saved = time.monotonic()
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        try:
+            for written, bad in pool.map(fill, chunks):
+                unsaved += written
+                skipped |= bad
+                done += len(written) + len(bad)
+                if progress:
+                    progress(done, len(faces))
+                if not allow_skips and len(skipped) > SKIPS * len(faces):
+                    names = [(image_name(faces[row], listing.root), reason) for row, reason in skipped.items()]
+                    raise _too_many(card, len(faces), names, done)
+                if time.monotonic() - saved > CHECKPOINT:
+                    scratch.keep(unsaved)
+                    unsaved, saved = [], time.monotonic()
+        finally:
+            scratch.keep(unsaved)
+    return skipped
+
+
+def _decode(source: Source, size: int, channels: int, aligner: Aligner | None) -> npt.NDArray[np.uint8]:
+    """One face as uint8 (size, size, channels)."""
+    mode = "L" if channels == 1 else "RGB"
+    if aligner is None:
+        # Twice the size is left to the careful filter.
+        image = ImageOps.fit(source.load(2 * size).convert(mode), (size, size), Image.Resampling.LANCZOS)
+    else:
+        found = aligner(source.load(0), size, source.landmarks())
+        if found is None:
+            raise DatasetError("no face was found")
+        image = found.convert(mode)
+    return np.ascontiguousarray(image, np.uint8).reshape(size, size, channels)
+
+
+def _aligner(listing: Listing) -> Aligner:
+    """The aligner, after a look for its packages where not every face comes with official landmarks."""
+    from datasets.alignment import Aligner, require_detector
+
+    if any(getattr(face.source, "points", None) is None for face in listing.faces):
+        require_detector()
+    return Aligner()
+
+
+def _key(card: Card, listing: Listing, options: Mapping[str, Any], image_size: int, channels: int, align: bool) -> str:
+    """24 digits of everything that the content of the Arrow file depends on; reads no file but asks for its size and time."""
+    if not listing.faces:
+        raise DatasetError(f"expected images of {card.title} in {listing.root}, found none; set dataset.root=PATH.")
+    alignment = importlib.import_module("datasets.alignment").CONVENTION if align else None
+    sources = [face.source for face in listing.faces]
+    files = dict.fromkeys([*(source.file for source in sources), *listing.files])
+    parts = [
+        FORMAT,
+        DECODING,
+        card.name,
+        str(listing.root.resolve()),
+        sorted((name, str(value)) for name, value in options.items()),
+        [image_size, channels, alignment],
+        listing.classes,
+        list(_stamps(listing.root, files)),
+        [_words(source) for source in sources],
+        [face[1:] for face in listing.faces],
+    ]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part, default=str).encode())
+    return digest.hexdigest()[:24]
+
+
+def _words(source: Any) -> list[str]:
+    """What makes a source: the fields that it is compared by."""
+    return [str(getattr(source, field.name)) for field in dataclasses.fields(source) if field.compare]
+
+
+def _stamps(root: Path, files: Iterable[Path]) -> Iterable[tuple[str, int, int]]:
+    """Name, size in bytes and time of change in nanoseconds of every file; -1 for what cannot be looked at, and will be skipped.
+
+    Raises:
+        DatasetError: a file lies outside the root, or is a link that leads there.
+
+    """
+    inside, within = root.resolve(), dict[str, bool]()
+    prefix = os.path.join(root, "")  # noqa: PTH118  # strings, as there may be a million files
+    for file in files:
+        name = str(file)
+        folder = os.path.dirname(name)  # noqa: PTH120
+        if folder not in within:
+            within[folder] = Path(folder).resolve().is_relative_to(inside)
+        try:
+            found = os.lstat(name)
+            linked = stat.S_ISLNK(found.st_mode)
+            if not within[folder] or (linked and not file.resolve().is_relative_to(inside)):
+                raise DatasetError(
+                    f"expected everything within {root}, found that {name} lies at {file.resolve()}; put a copy in its place."
+                )
+            found = file.stat() if linked else found
+            yield name.removeprefix(prefix), found.st_size, found.st_mtime_ns
+        except OSError:
+            yield name.removeprefix(prefix), -1, -1
+
+
+def _too_many(card: Card, images: int, skipped: Sequence[tuple[str, str]], seen: int) -> DatasetError:
+    """The sentence for more than 1 % of images that cannot be read; `skipped` has their names and reasons."""
+    first = ", ".join(f"{name} ({reason.rstrip('.')})" for name, reason in skipped[:3])
+    return DatasetError(
+        f"expected at most 1 % of the {images} images of {card.title} to be skipped, found {len(skipped)} among the first "
+        f"{seen}: {first}{' ...' if len(skipped) > 3 else ''}; mend or remove them, or set dataset.allow_skips=true "
+        "(--allow-skips) to go on without them."
+    )
