@@ -21,13 +21,14 @@ MOST_LISTED = 10_000
 MOST_NUMBER = 100_000
 SIDES = range(8, 1025)
 
-_NAMES = {str: "text", int: "an integer", dict: "an object", list: "a list"}
+_NAMES = {str: "text", bool: "true or false", int: "an integer", dict: "an object", list: "a list"}
 _TYPES = {
     "method": str,
     "options": dict,
     "backbone": str,
     "image_size": int,
     "channels": int,
+    "aligned": bool,
     "augmentation": str,
     "classes": list,
     "numerics": str,
@@ -46,6 +47,7 @@ class Description:
         backbone: name of the trunk.
         image_size: pixels a side of the images, before the augmentation crops its margin.
         channels: 1 or 3.
+        aligned: whether the faces that it was trained on were turned level and cut out; what predicts does not do so.
         augmentation: whose test view the network sees.
         classes: names of the classes, by label.
         numerics: versions of the loop and of the method that the model was trained by, "LOOP.METHOD".
@@ -62,6 +64,7 @@ class Description:
     backbone: str
     image_size: int
     channels: int
+    aligned: bool
     augmentation: str
     classes: list[str]
     numerics: str

@@ -85,6 +85,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _warn(what: Description) -> None:
+    if what.aligned:
+        print(
+            "The model was trained on aligned faces: images are not aligned here, so show it aligned ones.",
+            file=sys.stderr,
+        )
     now = f"{NUMERICS}.{method_class(what.method).numerics}"
     if now != what.numerics:
         print(

@@ -71,6 +71,7 @@ def describe(repeated: Repeated) -> Description:
         backbone=spec.backbone,
         image_size=spec.image_size,
         channels=spec.channels,
+        aligned=bool(spec.dataset.get("align", False)),
         augmentation=spec.augmentation,
         classes=list(classes),
         numerics=spec.numerics,

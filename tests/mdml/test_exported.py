@@ -140,6 +140,7 @@ ENTRIES = {
     "too many classes": ({"classes": [str(i) for i in range(2000)]}, "2 to 1000 classes, found 2000"),
     "equal classes": ({"classes": ["happy", "happy", "sad"]}, "names of their own"),
     "a number for a class": ({"classes": ["happy", 1, "sad"]}, "to be text, found 1"),
+    "aligned": ({"aligned": 1}, "aligned to be true or false, found 1"),
     "numerics": ({"numerics": "new"}, "LOOP.METHOD, found 'new'"),
     "a digest": ({"tensors_sha256": "0"}, "64 hexadecimal digits"),
     "another digest": ({"tensors_sha256": "0" * 64}, "cut short or changed"),

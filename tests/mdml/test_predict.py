@@ -98,6 +98,12 @@ def test_a_missing_gpu_is_said(model, faces, refused):
     assert "found none" in refused("--model", model, faces[0], "--device", "cuda")
 
 
+def test_that_faces_must_be_aligned_is_said(model, faces, capsys):
+    tiny_model.change(model, aligned=True)
+    assert predict.main(["--model", str(model), str(faces[0])]) == 0
+    assert "aligned faces" in capsys.readouterr().err
+
+
 def test_other_numerics_are_said(model, faces, capsys):
     tiny_model.change(model, numerics="0.7")
     assert predict.main(["--model", str(model), str(faces[0])]) == 0

@@ -38,6 +38,7 @@ def describe(name, options, **changes):
         "backbone": "small",
         "image_size": toy.SIDE,
         "channels": 1,
+        "aligned": False,
         "augmentation": "light",
         "classes": CLASSES,
         "numerics": f"{NUMERICS}.{method.numerics}",
