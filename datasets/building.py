@@ -6,15 +6,10 @@ all is there. Decoding takes threads, as Pillow and PyAV decode outside Python's
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import importlib
-import json
 import logging
 import os
-import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +20,9 @@ from PIL import Image, ImageOps
 
 from datasets.card import Card
 from datasets.errors import DatasetError
-from datasets.faceset import FORMAT, cannot_write, content_fingerprint, write_faceset
+from datasets.faceset import cannot_write, content_fingerprint, write_faceset
 from datasets.listing import Listing
+from datasets.recipe import recipe_digits
 from datasets.scratch import Scratch
 from datasets.sources import Source
 from datasets.summary import Built, image_name, skipped_images, write_summary
@@ -34,7 +30,6 @@ from datasets.summary import Built, image_name, skipped_images, write_summary
 if TYPE_CHECKING:
     from datasets.alignment import Aligner
 
-DECODING = 1  # Raised whenever the same files give other pixels.
 SKIPS = 0.01  # The share of images that may be skipped without leave.
 CHUNK = 16  # Images that a thread takes at once: few enough to stop soon, enough to share a video.
 CHECKPOINT = 2.0  # Seconds of work that a crash may cost.
@@ -76,7 +71,7 @@ def build(
             packages for alignment are missing.
 
     """
-    key = _key(card, listing, options, image_size, channels, align)
+    key = recipe_digits(card, listing, options, image_size, channels, align)
     path = cache / f"{card.name}-{key}.arrow"
     if not path.is_file():
         aligner = _aligner(listing) if align else None
@@ -220,63 +215,6 @@ def _aligner(listing: Listing) -> Aligner:
     if any(getattr(face.source, "points", None) is None for face in listing.faces):
         require_detector()
     return Aligner()
-
-
-def _key(card: Card, listing: Listing, options: Mapping[str, Any], image_size: int, channels: int, align: bool) -> str:
-    """24 digits of everything that the content of the Arrow file depends on; reads no file but asks for its size and time."""
-    if not listing.faces:
-        raise DatasetError(f"expected images of {card.title} in {listing.root}, found none; set dataset.root=PATH.")
-    alignment = importlib.import_module("datasets.alignment").CONVENTION if align else None
-    sources = [face.source for face in listing.faces]
-    files = dict.fromkeys([*(source.file for source in sources), *listing.files])
-    parts = [
-        FORMAT,
-        DECODING,
-        card.name,
-        str(listing.root.resolve()),
-        sorted((name, str(value)) for name, value in options.items()),
-        [image_size, channels, alignment],
-        listing.classes,
-        list(_stamps(listing.root, files)),
-        [_words(source) for source in sources],
-        [face[1:] for face in listing.faces],
-    ]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(json.dumps(part, default=str).encode())
-    return digest.hexdigest()[:24]
-
-
-def _words(source: Any) -> list[str]:
-    """What makes a source: the fields that it is compared by."""
-    return [str(getattr(source, field.name)) for field in dataclasses.fields(source) if field.compare]
-
-
-def _stamps(root: Path, files: Iterable[Path]) -> Iterable[tuple[str, int, int]]:
-    """Name, size in bytes and time of change in nanoseconds of every file; -1 for what cannot be looked at, and will be skipped.
-
-    Raises:
-        DatasetError: a file lies outside the root, or is a link that leads there.
-
-    """
-    inside, within = root.resolve(), dict[str, bool]()
-    prefix = os.path.join(root, "")  # noqa: PTH118  # strings, as there may be a million files
-    for file in files:
-        name = str(file)
-        folder = os.path.dirname(name)  # noqa: PTH120
-        if folder not in within:
-            within[folder] = Path(folder).resolve().is_relative_to(inside)
-        try:
-            found = os.lstat(name)
-            linked = stat.S_ISLNK(found.st_mode)
-            if not within[folder] or (linked and not file.resolve().is_relative_to(inside)):
-                raise DatasetError(
-                    f"expected everything within {root}, found that {name} lies at {file.resolve()}; put a copy in its place."
-                )
-            found = file.stat() if linked else found
-            yield name.removeprefix(prefix), found.st_size, found.st_mtime_ns
-        except OSError:
-            yield name.removeprefix(prefix), -1, -1
 
 
 def _too_many(card: Card, images: int, skipped: Sequence[tuple[str, str]], seen: int) -> DatasetError:
