@@ -1,8 +1,7 @@
 """Miniature copies of the official layouts, one module per data set, drawn with the synthetic faces.
 
 A module `miniatures/NAME.py` has `build(root, *, people=3, spelling=0) -> Expected`, which fills the empty folder `root` as the release of
-the data set is laid out, true to the byte in names, depth and label files. Where the wild knows one spelling only, it says `SPELLINGS = 1`;
-without that word the suite builds the spellings 0 and 1.
+the data set is laid out, true to the byte in names, depth and label files; `SPELLINGS` counts those that the wild knows.
 """
 
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ from PIL import Image
 from datasets.drawn.action_units import CLASSES
 from datasets.expressions import canonical
 from datasets.synthetic import draw_people
+
+SPELLINGS = {"affectnet": 3, "fer2013": 3, "ferplus": 3, "folder": 1, "rafdb": 3}  # 2 for those not named
 
 
 @dataclass(frozen=True)
