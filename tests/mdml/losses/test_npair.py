@@ -140,6 +140,18 @@ def test_a_lone_class_changes_nothing():
     assert not gradient[2].any()
 
 
+@both_types
+@pytest.mark.parametrize("square", [1e-3, 1.0, 8.0, 20.0, 60.0])
+def test_small_terms_keep_their_digits(square, dtype):
+    """Anchors score s with their positive and 0 with the other: log(1 + e^-s), where 1 + e^-s is rounded to 1 from s = 17 on."""
+    place = torch.tensor([[1.0, 0.0]] * 2 + [[0.0, 1.0]] * 2, dtype=dtype) * square**0.5
+    points = place.requires_grad_()
+    loss = npair(points, torch.tensor([0, 0, 1, 1]), 0.0)
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-square)), rel=2e-5 if dtype == torch.float32 else 1e-12)
+    slope = -math.exp(-square) / (1 + math.exp(-square)) * square**0.5 / 2
+    assert torch.autograd.grad(loss, points)[0][0, 0].item() == pytest.approx(slope, rel=2e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_scores_in_the_thousands_do_not_overflow(dtype):
     points = torch.tensor([[100.0, 0.0], [0.0, 100.0], [-100.0, 0.0], [100.0, 1.0]], dtype=dtype).requires_grad_()
