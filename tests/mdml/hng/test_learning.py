@@ -33,6 +33,7 @@ def drawn():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # a minute on an idle core
 def test_generated_faces_are_found_among_the_true_ones_more_often_than_their_inputs():
     images, labels, people, truths = drawn()
     known, everybody = people < TRAINED, torch.arange(TRAINED)
