@@ -77,6 +77,13 @@ class Space:
                 for name in self.open[method]
                 if name not in fields
             ]
+        if "sampler" in self.config["given"]:
+            problems += [
+                f"The method {method} needs sampler={needed}: leave out sampler={self.config['sampler']}."
+                for method in self.methods
+                if method in method_names()
+                and (needed := method_class(method).sampler) not in (None, self.config["sampler"])
+            ]
         if not problems:
             # Its lowest and highest corners must be configurations: a space that cannot be trained shows before anything runs.
             for method in self.methods:

@@ -146,6 +146,8 @@ def test_other_mistakes(refused, arguments, words):
         (["evaluation.transfer=[{name:folder,root:3}]"], "evaluation.transfer, folder: expected a folder"),
         (["evaluation.transfer=[{name:synthetic,image_size:48}]"], "leave image_size out"),
         (["method=rml", "sampler=shuffle"], "needs sampler=balanced: leave out sampler=shuffle"),
+        (["--search", "method=rml", "sampler=shuffle"], "rml needs sampler=balanced: leave out sampler=shuffle"),
+        (["--search", "search.methods=[softmax,npair]", "sampler=shuffle"], "npair needs sampler=balanced"),
         (["method=idferm", "method.vgg_weights=nowhere.pt"], "method.vgg_weights"),
         (["method.name=3"], "expected {method: NAME"),
         (["--ablation", "all_methods", "ablation.arms.sgm=3"], "Arm sgm: expected {method: NAME, OPTION: VALUE, ...}"),

@@ -103,6 +103,12 @@ def test_a_given_method_narrows_and_a_given_option_is_fixed(tiny_config):
     assert {spec.learning_rate for _, spec in proposed.values()} == {0.002}
 
 
+@pytest.mark.parametrize("overrides", [["method=npair", "sampler=balanced"], ["method=softmax", "sampler=shuffle"]])
+def test_a_given_sampler_that_the_method_takes_is_no_mistake(tiny_config, overrides):
+    config = tiny_config(*overrides, kind="search")
+    assert Space(config).methods == [config["method"]["name"]]
+
+
 def test_a_known_proposal_is_answered_from_the_store(tiny_config):
     config = tiny_config(kind="search")
     first, _ = searched(config, range(3))
