@@ -213,9 +213,9 @@ def _official(faces: FaceSet) -> Indices:
 
 
 def _parts_of(faces: FaceSet) -> str:
-    """The official parts of a set in words, as in "train of 30 images and val of 2 images"."""
+    """The official parts of a set in words, as in "30 images in train and 2 images in val"."""
     parts, counts = np.unique(faces.official, return_counts=True)
-    return " and ".join(f"{part or 'no part'} of {count} images" for part, count in zip(parts, counts, strict=True))
+    return " and ".join(f"{count} images in {part or 'no part'}" for part, count in zip(parts, counts, strict=True))
 
 
 def _contiguous(subjects: int, folds: int) -> Indices:

@@ -126,11 +126,11 @@ def test_official_parts_that_share_a_person_or_lack_something_are_refused(releas
         values = getattr(faces, column).copy()
         values[there] = values[here]
         assert f"found {column[:-1]} {values[here].item()!r} in both train and test" in refused(**{column: values})
-    assert "found test of 12 images and val of 28 images" in refused(
+    assert "found 12 images in test and 28 images in val" in refused(
         official=np.where(faces.official == "train", "val", faces.official)
     )
-    assert "found test of 40 images" in refused(official=np.full(40, "test"))
-    assert "found no part of 8 images and test of 12" in refused(
+    assert "found 40 images in test" in refused(official=np.full(40, "test"))
+    assert "found 8 images in no part and 12 images in test" in refused(
         official=np.where(faces.official == "val", "", faces.official)
     )
     labels = np.where(faces.official == "train", 0, faces.labels)
@@ -189,7 +189,7 @@ PEOPLE = [f"p{index // 2}" for index in range(8)]
             {"fold": 0, "folds": 5, "rule": "official"},
             "expected 1 fold for the rule official, found 5",
         ),
-        ([0, 1] * 4, PEOPLE, {"fold": 0, "rule": "official"}, "found no part of 8 images"),
+        ([0, 1] * 4, PEOPLE, {"fold": 0, "rule": "official"}, "found 8 images in no part"),
         ([0, 1] * 4, PEOPLE, {"fold": 0, "folds": 4, "validation_fraction": 1.0}, "below 1, found 1.0"),
         ([0, 1] * 4, PEOPLE, {"fold": 0, "folds": 4, "validation_fraction": -0.1}, "at least 0"),
         ([1, 1, 0, 0, 0, 0, 0, 0], PEOPLE, {"fold": 0, "folds": 4}, "found nobody with 'class1'"),
@@ -237,7 +237,7 @@ def test_another_data_set_is_judged_whole_or_by_an_official_part(released):
     assert np.array_equal(judged(other, "val"), np.flatnonzero(other.official == "val"))
     assert judged(other).dtype == judged(other, "val").dtype == np.int64
     with pytest.raises(
-        DatasetError, match="part 'test' in made, found train of 20 images and val of 8 images; leave out"
+        DatasetError, match="part 'test' in made, found 20 images in train and 8 images in val; leave out"
     ):
         judged(other, "test")
     with pytest.raises(DatasetError, match="expected part to be train or val or test, found 'all'"):
