@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from datasets.card import card_of
 from mdml import MethodError
 from mdml.methods import make_method
 from results import Store
@@ -31,6 +32,7 @@ class Study:
         store: the results.
         members: trials of an ablation, in order; of a search, those it has proposed so far (filled while it runs).
         shared: of a search, fields that all TrialSpecs share; of an ablation nothing, its members have them.
+        notes: what a reader of the plan must know of the data.
         retrain: keys to train anew although they are in the store, with how often they will then have been.
         new: keys that were trained by this call.
         failed: keys that failed in this call.
@@ -42,6 +44,7 @@ class Study:
     store: Store
     members: list[Member]
     shared: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
     retrain: dict[str, int] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
@@ -57,7 +60,8 @@ class Study:
         config = self.config
         if self.searches:
             return str(config["search"]["metric"])
-        return str(config["ablation"]["metric"]) if config["kind"] == "ablation" else "test_accuracy"
+        asked = config["ablation"]["metric"] if config["kind"] == "ablation" else None
+        return str(asked or card_of(config["dataset"]["name"]).metric)
 
     @property
     def size(self) -> int:
@@ -88,8 +92,8 @@ def prepare(config: Config, store: Store) -> Study:
     config = config | {"fingerprint": faces.fingerprint}
     name = plan.study_name(config, faces)
     if config["kind"] == "search":
-        return Study(name, config, store, [], plan.shared_fields(config, faces, name))
-    return Study(name, config, store, plan.members(config, faces, name), {})
+        return Study(name, config, store, [], plan.shared_fields(config, faces, name), plan.notes(config, faces))
+    return Study(name, config, store, plan.members(config, faces, name), {}, plan.notes(config, faces))
 
 
 def _check_epochs(config: Config) -> None:
@@ -261,6 +265,8 @@ def show_plan(study: Study, console: Console) -> None:
         for (arm, method), count in planned.items():
             table.add_row(arm, method, str(count), str(there_by[arm]), str(count - there_by[arm]))
     console.print(table)
+    for note in study.notes:
+        console.print(note, highlight=False)
 
 
 def other_source(study: Study) -> dict[str, int]:

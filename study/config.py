@@ -13,6 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from datasets.card import card_of
+from datasets.splits import COUNTED
 from study.errors import StudyError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,9 +25,15 @@ Config = dict[str, Any]
 # Settings that later versions added, with the value that earlier ones stood for: stored studies may lack them.
 ADDED_SETTINGS: Config = {"optimizer": "adam", "evaluation": {"tsne": False, "probe": False, "transfer": []}}
 
+# Folds of a rule that the card of the data set says no number for.
+_FOLDS = 5
+
 # Types of the values whose default is null, and so says nothing of its type.
 _NULLABLE: dict[str, type | tuple[type, ...]] = {
     "study": str,
+    "folds": int,
+    "fold_rule": str,
+    "ablation.metric": str,
     "dataset.root": str,
     "dataset.cache": str,
     "backbone.weights": str,
@@ -71,7 +79,7 @@ def load(overrides: Sequence[str], ablation: str | None = None) -> Config:
         raise StudyError("\n".join(problems))
     config = _compose([*overrides, *extra])
     config["given"] = [override.key_or_group for override in parsed]
-    return _with_paths(_with_images(config))
+    return _with_paths(_with_images(_with_card(config)))
 
 
 def nearest(word: str, words: Sequence[str]) -> str:
@@ -149,6 +157,21 @@ def _fits(value: object, kind: type | tuple[type, ...], nullable: bool) -> bool:
 
 def _words(kind: type | tuple[type, ...]) -> str:
     return "a number" if isinstance(kind, tuple) else _ENGLISH[kind]
+
+
+def _with_card(config: Config) -> Config:
+    """Fill in what is left to the card of the data set: how the field splits it, and what it reports.
+
+    Folds stay null for leave_one_out, which has as many as the data have subjects.
+    """
+    card = card_of(config["dataset"]["name"])
+    config["fold_rule"] = rule = config["fold_rule"] or card.fold_rule
+    if config["folds"] is None:
+        counted = card.folds if card.fold_rule in COUNTED else _FOLDS
+        config["folds"] = {"official": 1, "leave_one_out": None}.get(rule, counted)
+    if "ablation" in config and config["ablation"]["metric"] is None:
+        config["ablation"]["metric"] = card.metric
+    return config
 
 
 def _with_images(config: Config) -> Config:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from datasets import FaceSet, open_dataset
-from datasets.splits import split_fold
+from datasets.card import card_of
+from datasets.splits import COUNTED, RULES, fold_count, split_fold
 from mdml import MethodError
 from mdml.augmentation import augmentation
 from mdml.methods import make_method, method_class
@@ -32,6 +33,9 @@ from study.spec import (
 _OUTSIDE_NAME = ("study", "storage", "cluster", "given", "overrides")
 # What the search space held when studies were first named: it stays in the names, what was added since does not.
 _FIRST_SPACE = ("common", "mul_dml", "softmax", "triplet")
+# Of a data set: what says where it lies or what it may lack, but not what is trained on; and what later versions added.
+_OUTSIDE_DATASET = ("cache", "allow_skips")
+_ADDED_DATASET: Config = {"align": False}
 # What an ablation can be about.
 _METRICS = tuple(
     column.name for column in TABLES["trials"].columns if column.name.startswith("test_") and column.type == REAL
@@ -108,7 +112,6 @@ def shared_fields(config: Config, faces: FaceSet, study: str) -> dict[str, Any]:
     names = (
         "image_size",
         "channels",
-        "folds",
         "fold_rule",
         "epochs",
         "batch_size",
@@ -120,6 +123,7 @@ def shared_fields(config: Config, faces: FaceSet, study: str) -> dict[str, Any]:
     weights = config["backbone"]["weights"]
     return {name: config[name] for name in names} | {
         "study": study,
+        "folds": fold_count(faces, config["fold_rule"], config["folds"]),
         "dataset": {name: value for name, value in config["dataset"].items() if name != "cache"},
         "fingerprint": faces.fingerprint,
         "protocol": config["protocol"]["name"],
@@ -162,7 +166,7 @@ def members(config: Config, faces: FaceSet, study: str) -> list[Member]:
     specs = (
         make_spec(shared, arm, fold, seed)
         for seed in range(config["seeds"])
-        for fold in range(config["folds"])
+        for fold in range(shared["folds"])
         for arm in chosen
     )
     return [Member(index, spec) for index, spec in enumerate(specs)]
@@ -176,7 +180,7 @@ def check(config: Config) -> None:
 
     """
     resources = config["cluster"]
-    least = {"folds": (config["folds"], 2), "seeds": (config["seeds"], 1)}
+    least = {"folds": (config["folds"], 2 if config["fold_rule"] in COUNTED else 1), "seeds": (config["seeds"], 1)}
     least |= {f"cluster.{name}": (resources[name], 1) for name in ("cpus", "workers", "cpus_per_trial")}
     problems = [
         f"Expected {name} to be at least {low}, found {value}."
@@ -185,6 +189,8 @@ def check(config: Config) -> None:
     ]
     if resources["gpus_per_trial"] is not None and resources["gpus_per_trial"] < 0:
         problems.append(f"Expected cluster.gpus_per_trial not to be negative, found {resources['gpus_per_trial']}.")
+    if config["fold_rule"] not in RULES:
+        problems.append(f"Expected fold_rule to be {' or '.join(RULES)}, found {config['fold_rule']!r}.")
     given = config["given"]
     if config["kind"] == "search":
         if config["protocol"]["name"] != "sealed":
@@ -271,16 +277,34 @@ def check_splits(config: Config, faces: FaceSet) -> None:
 
     Raises:
         DatasetError: what is wrong with it.
+        StudyError: each subject was to be a fold, and every image is a subject of its own.
 
     """
-    for fold in range(1 if config["kind"] == "search" else config["folds"]):
+    if config["fold_rule"] == "leave_one_out" and not card_of(config["dataset"]["name"]).identities:
+        raise StudyError(
+            f"Nobody knows who is shown in {config['dataset']['name']}, so that no subject can be left out: take another fold_rule than "
+            "leave_one_out."
+        )
+    folds = fold_count(faces, config["fold_rule"], config["folds"])
+    for fold in range(1 if config["kind"] == "search" else folds):
         split_fold(
             faces,
             fold=fold,
-            folds=config["folds"],
+            folds=folds,
             rule=config["fold_rule"],
             validation_fraction=config["protocol"]["validation_fraction"],
         )
+
+
+def notes(config: Config, faces: FaceSet) -> list[str]:
+    """What a reader of the plan must know of its data, a line each."""
+    name, found = config["dataset"]["name"], extras.names_in_both(config, faces)
+    if config["fold_rule"] in COUNTED and not card_of(name).identities:
+        found = [
+            f"Nobody knows who is shown in {name}: its {config['folds']} folds are by image, and a person may be on both sides.",
+            *found,
+        ]
+    return found
 
 
 def study_name(config: Config, faces: FaceSet) -> str:
@@ -300,7 +324,8 @@ def identity(config: Config) -> Config:
     """The part of a configuration that makes a study what it is; a longer search is the same search."""
     kept = {name: value for name, value in without(config, ADDED_SETTINGS).items() if name not in _OUTSIDE_NAME}
     kept["method"] = without(config["method"], ADDED_OPTIONS)
-    kept["dataset"] = {name: value for name, value in config["dataset"].items() if name != "cache"}
+    dataset = {name: value for name, value in config["dataset"].items() if name not in _OUTSIDE_DATASET}
+    kept["dataset"] = without(dataset, _ADDED_DATASET)
     if config["kind"] == "search":
         search = config["search"]
         kept["search"] = {name: value for name, value in search.items() if name != "trials"}

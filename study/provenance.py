@@ -33,7 +33,10 @@ def versions() -> str:
 
 
 # What splits the faces, and makes rows of a trained network.
-_JUDGED_BY = ("datasets.splits", "study.trial", "study.verdict", "study.records", "study.transfer")
+_JUDGED_BY = (
+    *("datasets.splits", "datasets.expressions"),
+    *("study.trial", "study.verdict", "study.records", "study.transfer"),
+)
 
 
 def source_hash(method: str) -> str:

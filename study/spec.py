@@ -41,7 +41,7 @@ class TrialSpec:
         channels: 1 or 3.
         fold: the test fold, 0 .. folds - 1.
         folds: number of folds.
-        fold_rule: "contiguous" or "balanced".
+        fold_rule: one of datasets.splits.RULES.
         validation_fraction: of the training subjects.
         seed: of the start, the order, the augmentation and the dropout.
         protocol: "sealed" or "paper".
@@ -101,8 +101,11 @@ class TrialSpec:
         content = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
         content["options"] = without(content["options"], ADDED_OPTIONS)
         if "transfer" in content["evaluation"]:
-            # Their content counts, not where they lie.
-            others = [other["fingerprint"] for other in content["evaluation"]["transfer"]]
+            # Their content counts, what of it is judged and how, not where they lie.
+            others = [
+                " ".join(filter(None, (other["fingerprint"], other["dataset"].get("part"), other.get("matched"))))
+                for other in content["evaluation"]["transfer"]
+            ]
             content["evaluation"] = content["evaluation"] | {"transfer": others}
         content = without(content, _ADDED_FIELDS)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

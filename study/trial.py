@@ -249,8 +249,9 @@ class Trial:
         if self._probe is not None:
             for table, rows in zip(("probe", "probe_steps"), self._probe.rows(), strict=True):
                 verdict.tables[table] = [{"trial_key": key} | row for row in rows]
-        for other in self._others:
-            row = transfer_row(self.faces.set, other.set, verdict.memory, partial(self._embed_other, other))
+        for one, other in zip(asked.get("transfer", []), self._others, strict=True):
+            part = one["dataset"].get("part")
+            row = transfer_row(self.faces.set, other.set, verdict.memory, partial(self._embed_other, other), part)
             verdict.tables["transfers"].append({"trial_key": key} | row)
 
     def _begin_probe(self) -> Probe:

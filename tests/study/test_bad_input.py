@@ -30,7 +30,7 @@ def refused(tmp_path, capsys):
         captured = capsys.readouterr()
         assert captured.out == ""
         written = set(tmp_path.rglob("*")) - set(before)
-        assert {path for path in written if path.is_file() and path.suffix != ".arrow"} == set()
+        assert {path for path in written if path.is_file() and path.parent != tmp_path / "out" / "cache"} == set()
         assert not (tmp_path / "out" / "tables").exists()
         assert "Traceback" not in captured.err
         return captured.err
@@ -143,8 +143,20 @@ def test_other_mistakes(refused, arguments, words):
     ("arguments", "words"),
     [
         (["evaluation.transfer=[{name:3}]"], "{'name': 3}"),
-        (["evaluation.transfer=[{name:folder,root:3}]"], "evaluation.transfer, folder: expected a folder"),
+        (["evaluation.transfer=[{name:folder,root:3}]"], "evaluation.transfer, folder: expected the folder"),
         (["evaluation.transfer=[{name:synthetic,image_size:48}]"], "leave image_size out"),
+        (
+            ["evaluation.transfer=[{name:folder,part:half}]"],
+            "Expected part in evaluation.transfer to be train or val or test",
+        ),
+        (
+            ["evaluation.transfer=[{name:synthetic,seed:1,part:test}]"],
+            "part 'test' in synthetic, found 840 images in no part",
+        ),
+        (["evaluation.transfer=[{name:sinthetic}]"], "did you mean 'synthetic'"),
+        (["dataset.name=sinthetic"], "did you mean 'synthetic'"),
+        (["fold_rule=official"], "expected 1 fold for the rule official, found 2; leave folds out"),
+        (["fold_rule=leave_one_out"], "expected 4 folds, one for each subject, for the rule leave_one_out, found 2"),
         (["method=rml", "sampler=shuffle"], "needs sampler=balanced: leave out sampler=shuffle"),
         (["--search", "method=rml", "sampler=shuffle"], "rml needs sampler=balanced: leave out sampler=shuffle"),
         (["--search", "search.methods=[softmax,npair]", "sampler=shuffle"], "npair needs sampler=balanced"),

@@ -1,7 +1,10 @@
+import inspect
 import shlex
 
 import pytest
 
+from datasets import dataset_names, dataset_options
+from datasets.card import card_of
 from mdml.augmentation import AUGMENTATIONS
 from mdml.models import BACKBONES
 from study.config import CONF, load
@@ -37,6 +40,7 @@ def test_every_file_begins_with_a_command_that_composes(file):
         ("epochs=three", ["epochs", "an integer", "three"]),
         ("learning_rate=fast", ["learning_rate", "a number"]),
         ("folds=2.5", ["folds", "an integer"]),
+        ("fold_rule=[a]", ["fold_rule", "text"]),
         ("epochs=null", ["epochs", "an integer"]),
         ("epochs=true", ["epochs", "an integer"]),
         ("epochs", ["KEY=VALUE"]),
@@ -79,6 +83,48 @@ def test_images_follow_the_backbone(name):
     config, known = load([f"backbone={name}"]), BACKBONES[name]
     assert (config["image_size"], config["channels"]) == (known.side, known.channels)
     assert config["backbone"] == {"name": name, "weights": None}
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_every_data_set_has_its_file_with_its_options_and_their_defaults(name):
+    config, empty = load([f"dataset={name}"])["dataset"], inspect.Parameter.empty
+    options = {option: None if value is empty else value for option, value in dataset_options(name).items()}
+    assert config == {"name": name, **options, "cache": config["cache"]}
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_what_is_left_out_is_as_the_data_set_is_published(name):
+    card, config = card_of(name), load([f"dataset={name}"], "loss_form")
+    assert (config["fold_rule"], config["folds"]) == (card.fold_rule, card.folds)
+    assert config["ablation"]["metric"] == card.metric
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found"),
+    [
+        ([], ("contiguous", 5)),
+        (["dataset=folder"], ("contiguous", 5)),
+        (["dataset=ckplus"], ("contiguous", 10)),
+        (["dataset=ckplus", "fold_rule=balanced"], ("balanced", 10)),
+        (["dataset=ckplus", "folds=3"], ("contiguous", 3)),
+        (["dataset=ckplus", "fold_rule=leave_one_out"], ("leave_one_out", None)),
+        (["dataset=jaffe"], ("leave_one_out", None)),
+        (["dataset=jaffe", "fold_rule=contiguous"], ("contiguous", 5)),
+        (["dataset=rafdb"], ("official", 1)),
+        (["dataset=rafdb", "fold_rule=contiguous"], ("contiguous", 5)),
+        (["dataset=rafdb", "folds=null", "fold_rule=null"], ("official", 1)),
+        (["dataset=rafdb", "folds=4"], ("official", 4)),  # Refused by the split, which says what to do.
+    ],
+)
+def test_folds_are_those_of_the_card_unless_they_are_given(overrides, found):
+    config = load(overrides)
+    assert (config["fold_rule"], config["folds"]) == found
+
+
+def test_a_metric_that_is_given_stays():
+    assert load(["dataset=mmi"], "loss_form")["ablation"]["metric"] == "test_sequence_accuracy"
+    given = load(["dataset=mmi", "ablation.metric=test_accuracy"], "loss_form")
+    assert given["ablation"]["metric"] == "test_accuracy"
 
 
 def test_images_are_larger_by_what_the_augmentation_crops_unless_their_size_is_given():

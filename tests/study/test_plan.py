@@ -1,6 +1,7 @@
 import dataclasses
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from datasets import DatasetError
@@ -96,6 +97,70 @@ def test_a_fold_that_cannot_be(tiny_config):
     config = tiny_config("folds=9")
     with pytest.raises(DatasetError, match="9 folds"):
         plan.check_splits(config, plan.open_faces(config))
+    with pytest.raises(StudyError, match=r"Expected fold_rule to be contiguous or .*, found 'random'"):
+        plan.check(tiny_config("fold_rule=random"))
+    with pytest.raises(DatasetError, match=r"4 folds, one for each subject.*found 2; leave folds out"):
+        plan.check_splits(tiny_config("fold_rule=leave_one_out"), plan.open_faces(config))
+
+
+def test_each_subject_is_a_fold(tiny_config):
+    config = tiny_config("fold_rule=leave_one_out", "folds=null")
+    faces = plan.open_faces(config)
+    plan.check(config)
+    plan.check_splits(config, faces)
+    members = plan.members(config, faces, "s")
+    assert [(member.spec.fold, member.spec.folds) for member in members] == [(fold, 4) for fold in range(4)]
+    assert plan.notes(config, faces) == []
+
+
+@pytest.fixture
+def released(tiny_config):
+    """A configuration of a set without identities, and its faces: two images of every class of four in each part."""
+
+    def make(*overrides, kind="method"):
+        config = tiny_config(kind=kind)
+        faces, chosen = plan.open_faces(config), load(["dataset=rafdb", *overrides])
+        count = len(faces)
+        config |= {"dataset": chosen["dataset"], "folds": chosen["folds"], "fold_rule": chosen["fold_rule"]}
+        names = np.array([f"{number}.jpg" for number in range(count)])
+        parts = np.where(np.arange(count) < count // 2, "train", "test")
+        return config, dataclasses.replace(faces, subjects=names, sequences=names, official=parts)
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["method", "search"])
+def test_the_released_parts_are_one_fold(released, kind):
+    config, faces = released(kind=kind)
+    plan.check(config)
+    plan.check_splits(config, faces)
+    assert plan.shared_fields(config, faces, "s")["folds"] == 1
+    assert plan.notes(config, faces) == []
+    if kind == "method":
+        (member,) = plan.members(config, faces, "s")
+        assert (member.spec.fold, member.spec.folds, member.spec.fold_rule) == (0, 1, "official")
+
+
+def test_folds_of_a_set_without_identities_are_by_image_and_the_plan_says_so(released):
+    config, faces = released("fold_rule=balanced")
+    plan.check_splits(config, faces)
+    (line,) = plan.notes(config, faces)
+    assert line == "Nobody knows who is shown in rafdb: its 5 folds are by image, and a person may be on both sides."
+    config, faces = released("fold_rule=leave_one_out")
+    with pytest.raises(StudyError, match="no subject can be left out"):
+        plan.check_splits(config, faces)
+    config, faces = released("folds=4")
+    with pytest.raises(DatasetError, match="expected 1 fold for the rule official, found 4; leave folds out"):
+        plan.check_splits(config, faces)
+
+
+def test_what_may_be_skipped_makes_no_other_study_and_what_is_aligned_does():
+    def identity(*overrides):
+        return plan.identity(load(["dataset=ckplus", *overrides]) | {"kind": "method"})
+
+    assert identity() == identity("dataset.allow_skips=true") == identity("dataset.cache=elsewhere")
+    assert identity() != identity("dataset.align=true")
+    assert not {"align", "allow_skips", "cache"} & set(identity()["dataset"])
 
 
 @pytest.mark.parametrize("override", ["batch_size=1", "learning_rate=0", "epochs=0", "schedule=linear", "sampler=all"])

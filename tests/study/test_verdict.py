@@ -10,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import open_dataset
+from datasets import FaceSet, open_dataset, write_faceset
 from results import Store
 from results.schema import TABLES, table_of
 from study import plan
+from study.config import load
 from study.errors import StudyError
-from study.extras import shared_classes
+from study.transfer import shared_classes, transfer_row
 from study.trial import Faces, Trial, use_device
 from study.worker import Worker
 
@@ -248,3 +249,110 @@ def test_a_worker_opens_what_is_asked_for_and_commits_it(tiny_config, tmp_path):
     filled = {name for name, table in TABLES.items() if table.per_trial and store.read(name).num_rows}
     assert {"transfers", "embedding", "classes", "neighbours", "distances"} <= filled
     assert not filled & {"probe", "probe_steps", "pictures"}
+
+
+def released_of(tmp_path, faces, name):
+    """A face set with official parts, the words of other hands for its classes, and subjects of its own."""
+    words = {"happy": "happiness", "sad": "sadness", "angry": "anger"}
+    parts = np.where(np.arange(len(faces)) % 3 == 0, "val", "train")
+    return FaceSet.open(
+        write_faceset(
+            tmp_path / f"{name}.arrow",
+            name=name,
+            images=faces.images,
+            labels=faces.labels,
+            subjects=[f"{index}.jpg" for index in range(len(faces))],
+            sequences=[f"{index}.jpg" for index in range(len(faces))],
+            classes=[words.get(word, word).upper() for word in faces.classes],
+            official=parts,
+        )
+    )
+
+
+def test_a_part_of_another_data_set_is_judged_alone(done, tmp_path):
+    """Classes are matched by their canonical names, and what is not in the part is not left out but never asked for."""
+    trial, _ = done("method=softmax")
+    faces = trial.faces.set
+    other = released_of(tmp_path, faces, "other")
+    everything = {name: index for index, name in enumerate(faces.classes)}
+    assert shared_classes(faces, other) == [(label, label) for label in everything.values()]
+    chosen = np.flatnonzero(other.official == "val")
+    seen = []
+
+    def embed(labels, index):
+        seen.append(index.numpy())
+        return trial._embed_other(Faces(other, torch.device("cpu")), labels, index)
+
+    memory = trial._embed(trial.split.train)
+    row = transfer_row(faces, other, memory, embed, "val")
+    assert np.array_equal(seen[0], chosen)
+    assert (row["part"], row["images"], row["images_left_out"]) == ("val", len(chosen), 0)
+    assert row["classes"] == list(faces.classes)
+    assert table_of("transfers", [row]).num_rows == 1
+    whole = transfer_row(faces, other, memory, embed)
+    assert (whole["part"], whole["images"]) == (None, len(other))
+
+
+def test_each_class_has_one_counterpart_by_its_own_name_or_else_by_the_canonical_one(tmp_path):
+    def made(name, *classes):
+        images = np.zeros((len(classes), 2, 2, 1), np.uint8)
+        names = [f"{name}{index}" for index in range(len(classes))]
+        return FaceSet.open(
+            write_faceset(
+                tmp_path / f"{name}.arrow",
+                name=name,
+                images=images,
+                labels=range(len(classes)),
+                subjects=names,
+                sequences=names,
+                classes=classes,
+            )
+        )
+
+    ours = made("ours", "Happy", "smiling", "anger", "pain")
+    assert shared_classes(ours, made("a", "angry", "HAPPY", "pain")) == [(0, 1), (2, 0), (3, 2)]
+    assert shared_classes(ours, made("b", "happiness", "smiling")) == [(0, 0), (1, 1)]
+    assert shared_classes(ours, made("c", "happiness", "fear")) == [(0, 0)]
+
+
+def test_parts_and_words_of_other_data_sets_count_in_the_key(done, tmp_path):
+    trial, _ = done("method=softmax")
+    here = {"dataset": {"name": "other", "root": "/here"}, "fingerprint": "1"}
+    keys = {
+        replace(trial.spec, evaluation={"transfer": [here | change]}).key
+        for change in ({}, {"dataset": here["dataset"] | {"part": "val"}}, {"matched": "canonical"})
+    }
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(("trained", "judged"), [("ckplus", "ckplus48"), ("ferplus", "fer2013"), ("jaffe", "jaffe")])
+def test_the_same_faces_are_not_on_both_sides(trained, judged):
+    config = load([f"dataset={trained}", f"evaluation.transfer=[{{name: {judged}, root: faces}}]"])
+    with pytest.raises(StudyError) as caught:
+        plan.check(config | {"kind": "method"})
+    assert str(caught.value).startswith(
+        f"Expected evaluation.transfer to name data sets of other people than {trained}, found {judged}, which shows the same"
+    )
+    others = load(
+        [f"dataset={trained}", "evaluation.transfer=[{name: bu3dfe, root: faces}, {name: affectnet, part: val}]"]
+    )
+    plan.check(others | {"kind": "method"})
+
+
+def test_names_on_both_sides_of_a_users_own_folders_are_noted_in_the_plan(tiny_config, tmp_path):
+    """Nobody but the user knows whether they are the same people."""
+    here, there = (
+        folder_of(tmp_path / "here", ["anger", "happy"]),
+        folder_of(tmp_path / "there", ["anger", "sad", "happy"]),
+    )
+    config = load(
+        [
+            "dataset=folder",
+            f"dataset.root={here}",
+            f"evaluation.transfer=[{{name: folder, root: {there}}}]",
+            "image_size=16",
+        ]
+    )
+    config["dataset"]["cache"] = str(tmp_path / "cache")
+    (line,) = plan.notes(config, plan.open_faces(config))
+    assert line.startswith("Subjects by the name of s0, s1, s2 are on both sides of the transfer to folder")
