@@ -200,6 +200,8 @@ def _photographs(base: Path, root: Path, left_out: list[LeftOut]) -> dict[str, t
             names, others = contents(folder, root)
             found[folder.name] = (folder, set(names))
             left_out += [LeftOut((folder / name).relative_to(root).as_posix(), "not an image file") for name in others]
+        else:
+            left_out.append(LeftOut(folder.relative_to(root).as_posix(), "not a folder of photographs"))
     return found
 
 

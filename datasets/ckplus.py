@@ -199,7 +199,9 @@ def _sequences(films: Path, root: Path, left_out: list[LeftOut]) -> dict[str, Pa
 def _frames(folder: Path, sequence: str, root: Path, left_out: list[LeftOut]) -> dict[int, Path]:
     """Image file by frame number."""
     found: dict[int, Path] = {}
-    for name in contents(folder, root)[0]:
+    images, others = contents(folder, root)
+    left_out += [LeftOut((folder / name).relative_to(root).as_posix(), "not an image file") for name in others]
+    for name in images:
         match = _FRAME.fullmatch(name)
         named = match is not None and match[1].upper() == sequence
         if match and named and int(match[2]) not in found:

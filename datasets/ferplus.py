@@ -101,8 +101,11 @@ def scan(root: str | Path, *, labels: str = "label.csv") -> Listing:
             left_out.append(LeftOut(row.where, "image is missing"))
         else:
             faces.append(Face(pictures[row.part, row.name], label, row.name, row.name, row.part))
+    rows_of = {(row.part, name) for name, row in seen.items()}
+    unlisted = [source for place, source in pictures.items() if place not in rows_of]
     left_out += [
-        LeftOut(f"{FOLDERS[part]}/{name}", f"no row in {labels}") for part, name in pictures if name not in seen
+        LeftOut(f"{source.file.relative_to(root).as_posix()} {source.part}".rstrip(), f"no row in {labels}")
+        for source in unlisted
     ]
     require_faces(faces, left_out, root, CARD.title, tuple(FOLDERS))
     return Listing(root, CLASSES, faces, [*files, *tables], left_out, EXPECTED if old else {})
@@ -184,7 +187,9 @@ def _pictures(root: Path) -> tuple[Mapping[tuple[str, str], Source], list[LeftOu
         images, others = contents(folder, root) if folder and folder.is_dir() else ([], [])
         pictures |= {(part, image): ImageFile(folder / image) for image in images if folder}
         left_out += [
-            LeftOut(f"{name}/{other}", "not an image file") for other in others if other.lower() != "label.csv"
+            LeftOut((folder / other).relative_to(root).as_posix(), "not an image file")
+            for other in others
+            if folder and other.lower() != "label.csv"
         ]
     if pictures:
         return pictures, left_out, []

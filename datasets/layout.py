@@ -38,7 +38,8 @@ def visible(folder: Path, root: Path) -> list[Path]:
     """Entries of a folder sorted by name, without hidden ones and macOS's and Windows' own files.
 
     Raises:
-        DatasetError: it cannot be read, a name is not UTF-8, or an entry is a link that leaves the root or leads nowhere.
+        DatasetError: it cannot be read, a name is not UTF-8, an entry is a pipe or the like, or a link that leaves the root or leads
+            nowhere.
 
     """
     return [folder / name for name in sorted(entry.name for entry in _entries(folder, root))]
@@ -96,18 +97,23 @@ def home(root: Path, *markers: str) -> Path:
     return root
 
 
-def images_below(folder: Path, root: Path, depth: int = 4) -> list[Path]:
-    """Image files in a folder and, down to `depth` levels, in the folders in it; other files are passed over.
+def images_below(folder: Path, root: Path) -> list[Path]:
+    """Image files in a folder and in the folders in it at any depth; other files are passed over, and links that lead back up.
 
     Raises:
         DatasetError: as `visible`.
 
     """
-    images, others = contents(folder, root)
-    found = [folder / name for name in images]
-    if depth > 1:
-        inner = [folder / name for name in others if (folder / name).is_dir()]
-        found += [file for entry in inner for file in images_below(entry, root, depth - 1)]
+    found: list[Path] = []
+    left = [(folder, {folder.resolve()})]
+    while left:
+        inner, above = left.pop()
+        images, others = contents(inner, root)
+        found += [inner / name for name in images]
+        for name in reversed(others):  # The last of the list is the next.
+            entry = inner / name
+            if entry.is_dir() and (there := entry.resolve()) not in above:
+                left.append((entry, above | {there}))
     return found
 
 
@@ -291,6 +297,11 @@ def _check_entry(entry: os.DirEntry[str], root: Path) -> None:
             raise DatasetError(
                 f"expected everything within {root}, found that {entry.path} is a link to {target}; put a copy in its place."
             )
+    elif not (entry.is_file() or entry.is_dir()):
+        # Reading a pipe would wait for ever.
+        raise DatasetError(
+            f"expected files and folders only below {root}, found something else at {entry.path}; remove it."
+        )
 
 
 def _is_litter(name: str) -> bool:

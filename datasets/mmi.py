@@ -49,7 +49,8 @@ CARD = Card(
     ),
 )
 
-_VIDEO = re.compile(r"(S\d{3}-\d{3})\.(avi|mp4|mov|mkv)", re.IGNORECASE)
+_FILM = re.compile(r"\.(avi|mp4|mov|mkv)$", re.IGNORECASE)
+_VIDEO = re.compile(rf"S\d{{3}}-\d{{3}}{_FILM.pattern}", re.IGNORECASE)
 _LIMIT = 1_000_000  # bytes of an XML file; the released ones have some thousand.
 
 
@@ -73,13 +74,13 @@ def scan(root: str | Path, *, frames: int = 3, rotate: bool = True) -> Listing:
     left_out: list[LeftOut] = []
     taken: set[str] = set()
     for session in visible(sessions, root):
-        videos = (
-            [file for file in visible(session, root) if _VIDEO.fullmatch(file.name) and file.is_file()]
-            if session.is_dir()
-            else []
-        )
+        films = [file for file in visible(session, root) if _FILM.search(file.name)] if session.is_dir() else []
+        videos = [file for file in films if _VIDEO.fullmatch(file.name) and file.is_file()]
         if not videos:
             left_out.append(LeftOut(session.relative_to(root).as_posix(), "not a folder with a film S000-000.avi"))
+        else:
+            strange = [film.relative_to(root).as_posix() for film in films if film not in videos]
+            left_out += [LeftOut(name, "not a film S000-000.avi") for name in strange]
         for video in videos:
             sequence = video.stem.upper()
             try:

@@ -102,7 +102,9 @@ def scan(
 def _last(sequence: Path, frames: int, root: Path, left_out: list[LeftOut]) -> list[Path]:
     """The last frames by number; fewer where there are not so many."""
     found: dict[int, Path] = {}
-    for name in contents(sequence, root)[0]:
+    images, others = contents(sequence, root)
+    left_out += [LeftOut((sequence / name).relative_to(root).as_posix(), "not an image file") for name in others]
+    for name in images:
         match = re.fullmatch(r"(\d{1,4})\.[a-z]+", name, re.IGNORECASE)
         if match and int(match[1]) not in found:
             found[int(match[1])] = sequence / name
