@@ -33,9 +33,10 @@ from results import Store, StoreError
 from study.config import ROOT, Config
 from study.errors import StudyError
 from study.progress import Display
+from study.records import Row, curves
 from study.search import StudySearch, spec_of
 from study.spec import LOST_WORKER
-from study.trial import Row, curves, failed_row
+from study.trial_row import failed_row
 from study.worker import Worker
 
 # A trial whose worker dies (lost node, memory of the host) is tried again this often before it is recorded as failed.

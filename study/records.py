@@ -16,8 +16,19 @@ from datasets import FaceSet
 from mdml.evaluation import Embedded, Neighbourhood
 from mdml.metrics.classification import per_class, row_normalized
 from mdml.metrics.distances import distance_distributions
+from results.schema import TABLES
 
 Row = dict[str, Any]
+
+
+def curves(key: str, records: list[Row]) -> dict[str, list[Row]]:
+    """Rows of the tables `epochs` and `slices` from epoch records."""
+    epochs = [
+        {"trial_key": key} | {name: value for name, value in record.items() if name in TABLES["epochs"].schema.names}
+        for record in records
+    ]
+    slices = [{"trial_key": key} | row for record in records for row in record["slices"]]
+    return {"epochs": epochs, "slices": slices}
 
 
 def confusion_rows(key: str, split: str, counts: Tensor, classes: Sequence[str]) -> list[Row]:

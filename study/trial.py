@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +24,12 @@ from mdml.evaluation import Embedded
 from mdml.probe import Probe
 from mdml.session import Session, TrainingSet
 from mdml.train import build_network, derived_seed, train
-from results.schema import TABLES
 from study import provenance
 from study.errors import StudyError
-from study.records import Row, picture_rows
+from study.records import Row, curves, picture_rows
 from study.spec import TrialSpec
 from study.transfer import transfer_row
+from study.trial_row import machine_row, spec_row
 from study.verdict import Verdict
 
 
@@ -215,14 +213,10 @@ class Trial:
                 "notes": json.dumps(self.session.notes, sort_keys=True)
                 if self.session and self.session.notes
                 else None,
-                "peak_memory_bytes": _peak_memory(images.device),
-                "device": device_name(images.device.type),
-                "host": platform.node(),
-                "threads": torch.get_num_threads(),
-                "versions": provenance.versions(),
                 "started_at": self.started_at,
                 "ended_at": datetime.now(timezone.utc),
             }
+            | machine_row(images.device)
         )
 
     def _judged(self) -> Row:
@@ -277,72 +271,3 @@ class Trial:
         if self.method.prediction == "knn":
             embedded = evaluation.with_neighbours(embedded, memory, len(self.faces.set.classes))
         return embedded
-
-
-def spec_row(spec: TrialSpec) -> Row:
-    """The columns of `trials` that the spec alone decides."""
-    same = (
-        "study",
-        "arm",
-        "method",
-        "fold",
-        "folds",
-        "fold_rule",
-        "seed",
-        "protocol",
-        "image_size",
-        "channels",
-        "batch_size",
-        "numerics",
-    )
-    return {name: getattr(spec, name) for name in same} | {
-        "trial_key": spec.key,
-        "dataset": spec.dataset["name"],
-        "epochs_planned": spec.epochs,
-        "config": spec.json(),
-        "data_fingerprint": spec.fingerprint,
-    }
-
-
-def failed_row(spec: TrialSpec, reason: str, code: Row) -> Row:
-    """The row of a trial that failed before it began, or whose worker died."""
-    return (
-        spec_row(spec)
-        | code
-        | {
-            "status": "failed",
-            "error": reason,
-            "epochs": 0,
-            "host": platform.node(),
-            "source_hash": provenance.source_hash(spec.method),
-            "versions": provenance.versions(),
-            "ended_at": datetime.now(timezone.utc),
-        }
-    )
-
-
-def curves(key: str, records: list[Row]) -> dict[str, list[Row]]:
-    """Rows of the tables `epochs` and `slices` from epoch records."""
-    epochs = [
-        {"trial_key": key} | {name: value for name, value in record.items() if name in TABLES["epochs"].schema.names}
-        for record in records
-    ]
-    slices = [{"trial_key": key} | row for record in records for row in record["slices"]]
-    return {"epochs": epochs, "slices": slices}
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-@lru_cache(maxsize=2)
-def device_name(kind: str) -> str:
-    """Kind and model of the device, as in "cuda: NVIDIA H100"."""
-    if kind == "cuda":
-        return f"cuda: {torch.cuda.get_device_name()}"
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"cpu: {names[0] if names else platform.processor() or platform.machine()}"
