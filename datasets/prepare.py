@@ -76,7 +76,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     known = dataset_options(name)
     options: dict[str, Any] = {option: True for option in ("align", "allow_skips") if getattr(arguments, option)}
     # A path means the same to every study, wherever it is started.
-    options |= {"root": str(Path(arguments.root).expanduser().absolute())} if arguments.root else {}
+    options |= {"root": str(Path(arguments.root).expanduser().resolve())} if arguments.root else {}
     for pair in pairs:
         option, equals, text = pair.partition("=")
         if not equals:
@@ -93,7 +93,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
             options,
             image_size=arguments.size,
             channels=arguments.channels,
-            cache=arguments.cache.expanduser().absolute(),
+            cache=arguments.cache.expanduser().resolve(),
             progress=lambda done, total: progress.update(
                 task, description=f"Reading {name}", completed=done, total=total
             ),

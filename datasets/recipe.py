@@ -33,6 +33,7 @@ def recipe_digits(
         raise DatasetError(f"expected images of {card.title} in {listing.root}, found none; set dataset.root=PATH.")
     alignment = importlib.import_module("datasets.alignment").CONVENTION if align else None
     sources = [face.source for face in listing.faces]
+    prefix = os.path.join(listing.root, "")  # noqa: PTH118  # strings, as there may be a million files
     files = dict.fromkeys([*(source.file for source in sources), *listing.files])
     parts = [
         FORMAT,
@@ -42,8 +43,8 @@ def recipe_digits(
         sorted((name, str(value)) for name, value in options.items()),
         [image_size, channels, alignment],
         listing.classes,
-        list(_stamps(listing.root, files)),
-        [_words(source) for source in sources],
+        list(_stamps(listing.root, prefix, files)),
+        [_words(source, prefix) for source in sources],
         [face[1:] for face in listing.faces],
     ]
     digest = hashlib.sha256()
@@ -52,12 +53,13 @@ def recipe_digits(
     return digest.hexdigest()[:24]
 
 
-def _words(source: Any) -> list[str]:
-    """What makes a source: the fields that it is compared by."""
-    return [str(getattr(source, field.name)) for field in dataclasses.fields(source) if field.compare]
+def _words(source: Any, prefix: str) -> list[str]:
+    """What makes a source: the fields that it is compared by; its file relative to the root."""
+    names = [field.name for field in dataclasses.fields(source) if field.compare]
+    return [str(getattr(source, name)).removeprefix(prefix) for name in names]
 
 
-def _stamps(root: Path, files: Iterable[Path]) -> Iterator[tuple[str, int, int]]:
+def _stamps(root: Path, prefix: str, files: Iterable[Path]) -> Iterator[tuple[str, int, int]]:
     """Name, size in bytes and time of change in nanoseconds of every file; -1 for what cannot be looked at, and will be skipped.
 
     Raises:
@@ -65,7 +67,6 @@ def _stamps(root: Path, files: Iterable[Path]) -> Iterator[tuple[str, int, int]]
 
     """
     inside, within = root.resolve(), dict[str, bool]()
-    prefix = os.path.join(root, "")  # noqa: PTH118  # strings, as there may be a million files
     for file in files:
         name = str(file)
         folder = os.path.dirname(name)  # noqa: PTH120
@@ -74,9 +75,10 @@ def _stamps(root: Path, files: Iterable[Path]) -> Iterator[tuple[str, int, int]]
         try:
             found = os.lstat(name)
             linked = stat.S_ISLNK(found.st_mode)
-            if not within[folder] or (linked and not file.resolve().is_relative_to(inside)):
+            target = Path(os.path.realpath(name)) if linked or not within[folder] else inside
+            if not target.is_relative_to(inside):
                 raise DatasetError(
-                    f"expected everything within {root}, found that {name} lies at {file.resolve()}; put a copy in its place."
+                    f"expected everything within {root}, found that {name} lies at {target}; put a copy in its place."
                 )
             found = file.stat() if linked else found
             yield name.removeprefix(prefix), found.st_size, found.st_mtime_ns

@@ -1,4 +1,8 @@
+import copy
 import pickle
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from datasets import DatasetError, FaceSet, write_faceset
+from datasets.faceset import content_fingerprint
 
 
 def content(**changes):
@@ -146,3 +151,62 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path, 
     with pytest.raises(DatasetError, match="No space left on device"):
         write_faceset(tmp_path / "cache" / "set.arrow", **content())
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_names_are_read_when_they_are_asked_for(tmp_path):
+    faces = written(tmp_path)
+    assert not {"subjects", "sequences", "official"} & set(faces.__dict__)
+    first = faces.subjects
+    assert first.dtype.kind == "U"
+    assert faces.subjects is first
+    assert replace(faces, labels=faces.labels[::-1]).subjects.tolist() == first.tolist()
+    assert copy.copy(faces).sequences.tolist() == ["1", "2", "3", "4"]
+    with pytest.raises(AttributeError, match="'FaceSet' object has no attribute 'subject'"):
+        _ = faces.subject
+
+
+def test_a_file_of_the_first_version_opens():
+    """Written when FaceSet had read everything at once."""
+    faces = FaceSet.open(Path(__file__).parent / "assets" / "faceset-1.arrow")
+    assert faces.images.ravel().tolist() == list(range(36))
+    assert (faces.labels.tolist(), faces.classes, faces.name) == ([0, 1, 0, 1], ("happy", "sad"), "tiny")
+    assert faces.subjects.tolist() == ["a", "a", "b", "ü"]
+    assert faces.sequences.tolist() == ["1", "2", "3", "4"]
+    assert faces.official.tolist() == ["train", "train", "test", "test"]
+    content = (faces.images, faces.labels, faces.subjects, faces.sequences, faces.official, faces.classes)
+    assert faces.fingerprint == content_fingerprint(*content)
+    assert faces.fingerprint == "1f23ecaec0ca9c4d5978e3597c4f8deb904f0dc4358909a96ac5ac71cadad0dd"
+
+
+OPEN = """
+import sys, time
+from pathlib import Path
+from datasets import FaceSet
+def memory():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+before, start = memory(), time.perf_counter()
+faces = FaceSet.open(sys.argv[1])
+print(time.perf_counter() - start, memory() - before, len(faces), "pandas" in sys.modules)
+"""
+
+
+def test_opening_does_not_read_the_file(tmp_path):
+    count = 200_000
+    names = [f"somebody/with/a/long/name/{number}" for number in range(count)]
+    path = write_faceset(
+        tmp_path / "large.arrow",
+        name="large",
+        images=np.zeros((count, 16, 16, 1), np.uint8),
+        labels=np.arange(count) % 2,
+        subjects=names,
+        sequences=names,
+        classes=["x", "y"],
+    )
+    command = [sys.executable, "-c", OPEN, str(path)]
+    project = Path(__file__).parents[2]
+    seconds, grown, found, pandas = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=project
+    ).stdout.split()
+    assert float(seconds) < 0.5
+    assert int(grown) < 10 * 2**20
+    assert (int(found), pandas) == (count, "False")
