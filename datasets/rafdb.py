@@ -151,6 +151,8 @@ def _kaggle(base: Path, root: Path, version: str, left_out: list[LeftOut]) -> tu
         images, others = labelled_images(subfolder(folder, part, holds=holds), _NUMBERS, root)
         left_out += others
         found = _by_name((file for _, file in images), root, version, left_out)
+        for name in [name for name in found if not name.startswith(f"{part}_")]:
+            left_out.append(LeftOut(found.pop(name).relative_to(root).as_posix(), f"not named as an image of {part}"))
         pictures.update(found)
         sorted_as = {file: _NUMBERS[label] for label, file in images}
         in_folders = [(file.relative_to(root).as_posix(), name, sorted_as[file]) for name, file in found.items()]
