@@ -15,7 +15,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from datasets import DatasetError, open_dataset, prepare
 from datasets.card import card_of
@@ -30,7 +29,7 @@ IMAGES = {
     "ckplus48": (0, "anger/*_00000012.png"),
     "fer2013": (2, "test/angry/*.jpg"),
     "ferplus": (0, "data/FER2013Test/*.png"),
-    "folder": (0, "happy/P1_happy.png"),
+    "folder": (0, "happy/P0_1.png"),
     "jaffe": (0, "jaffe/KA.AN1.*.tiff"),
     "mmi": (0, "Sessions/1/*.avi"),
     "oulu_casia": (0, "OriginalImg/VL/Strong/P001/Anger/003.jpeg"),
@@ -87,14 +86,7 @@ def miniatures(tmp_path_factory):
     def build(name, spelling=0):
         if (name, spelling) not in built:
             root = built[name, spelling] = tmp_path_factory.mktemp(name)
-            if name == "folder":
-                for label in ("happy", "sad"):
-                    (root / label).mkdir()
-                    for person in range(3):
-                        pixels = np.full((20, 20), 40 * person + 10 * (label == "sad"), np.uint8)
-                        Image.fromarray(pixels).save(root / label / f"P{person}_{label}.png")
-            else:
-                importlib.import_module(f"tests.datasets.miniatures.{name}").build(root, people=1, spelling=spelling)
+            importlib.import_module(f"tests.datasets.miniatures.{name}").build(root, people=1, spelling=spelling)
         return built[name, spelling]
 
     return build
@@ -326,7 +318,7 @@ CASES = [
     ("affectnet", 0, (renamed, "Manually_Annotated_Images", "Automatically_Annotated_Images"), {}, "found Automatically_Anno"),
     ("affectnet", 0, None, {"classes": "7"}, "expected dataset.classes to be 8 or 7, found '7'; set one of them"),
     ("affectnet", 1, None, {"release": "csv"}, "found no training.csv and validation.csv"),
-    ("folder", 0, (packed, "sad"), {}, "expected at least 2 class folders in {root}, found 'happy' only"),
+    ("folder", 0, (lost, "[fn]*"), {}, "expected at least 2 class folders in {root}, found 'happy' only"),
     ("folder", 0, None, {"classes": 2}, "found 'classes'"),
 ]  # fmt: skip
 
