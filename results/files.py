@@ -1,10 +1,11 @@
 """Files that are there whole or not at all, and the Parquet in them."""
 
 import fcntl
+import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 from results.errors import StoreError
 
 ROWS_AT_ONCE = 65_536
+BYTES_AT_ONCE = 64 << 20
+RANK, FIRST_TRIALS = "__rank", "first_trials"
 
 
 def make_folder(folder: Path) -> None:
@@ -81,30 +84,63 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
-    """Write many tables to one file, a bounded number of rows in memory at a time; returns the number of rows."""
-    total, waiting, count = 0, [], 0
+def write_parquet(
+    path: Path,
+    schema: pa.Schema,
+    tables: Iterable[pa.Table],
+    *,
+    rows: int = ROWS_AT_ONCE,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """Write many tables to one file, in row groups of at most `rows` rows; returns the number of rows.
+
+    What is in memory at a time is bounded. A column RANK of the tables, the number of the trial that a row belongs to,
+    is not written; its first value in each row group goes into the metadata FIRST_TRIALS instead.
+    """
+    total, firsts = 0, list[int]()
+    waiting: list[pa.Table] = []
+
+    def flush(writer: pq.ParquetWriter, *, last: bool) -> list[pa.Table]:
+        table = pa.concat_tables(waiting)
+        while table.num_rows and (last or table.num_rows >= rows or table.nbytes >= BYTES_AT_ONCE):
+            group = table.slice(0, max(1, min(rows, table.num_rows * BYTES_AT_ONCE // max(table.nbytes, 1))))
+            if RANK in group.column_names:
+                firsts.append(group[RANK][0].as_py())
+            writer.write_table(group.select(schema.names), row_group_size=rows)
+            table = table.slice(group.num_rows)
+        return [table] if table.num_rows else []
+
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for table in tables:
+            total += table.num_rows
             waiting.append(table)
-            count += table.num_rows
-            if count >= ROWS_AT_ONCE:
-                writer.write_table(pa.concat_tables(waiting))
-                total, waiting, count = total + count, [], 0
-        if count:
-            writer.write_table(pa.concat_tables(waiting))
-    return total + count
+            if sum(t.num_rows for t in waiting) >= rows or sum(t.nbytes for t in waiting) >= BYTES_AT_ONCE:
+                waiting = flush(writer, last=False)
+        if waiting:
+            flush(writer, last=True)
+        writer.add_key_value_metadata(dict(metadata or {}) | ({FIRST_TRIALS: json.dumps(firsts)} if firsts else {}))
+    return total
 
 
 def read_parquet(
-    path: Path, schema: pa.Schema, *, keep: tuple[str, pa.Array] | None = None, strict: bool = False
+    source: Path | pq.ParquetFile,
+    schema: pa.Schema,
+    *,
+    name: object = None,
+    groups: Sequence[int] | None = None,
+    keep: tuple[str, pa.Array] | None = None,
+    drop: tuple[str, pa.Array] | None = None,
+    strict: bool = False,
 ) -> Iterator[pa.Table]:
     """Yield a file's rows as tables of `schema`; columns that an earlier version did not write are null.
 
     Args:
-        path: the Parquet file.
+        source: the Parquet file, or its path.
         schema: the columns that are wanted.
-        keep: (column of the schema, values): yield only the rows that have one of them there.
+        name: what the file is called where it cannot be read.
+        groups: only these row groups.
+        keep: (column, values): only the rows that have one of them there.
+        drop: (column, values): not the rows that have one of them there.
         strict: refuse a file with columns outside of `schema`, which rewriting it would lose.
 
     Raises:
@@ -112,28 +148,46 @@ def read_parquet(
         StoreError: the file cannot be read, or `strict` found columns of a later version.
 
     """
+    name = name or source
+    with ExitStack() as opened, readable(name):
+        file = opened.enter_context(pq.ParquetFile(source)) if isinstance(source, Path) else source
+        present = file.schema_arrow.names
+        if strict:
+            check_known(name, present, schema)
+        tests = [(test, wanted) for test, wanted in ((keep, True), (drop, False)) if test is not None]
+        columns = [n for n in dict.fromkeys([*schema.names, *(test[0] for test, _ in tests)]) if n in present]
+        columns = columns or present[:1]
+        for group in range(file.num_row_groups) if groups is None else groups:
+            found = file.read_row_group(group, columns, use_threads=False)
+            for (column, values), wanted in tests:
+                mask = pc.is_in(found[column], value_set=values)
+                found = found.filter(mask if wanted else pc.invert(mask))
+            yield conform(found, schema)
+
+
+def conform(found: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table in the columns and types of `schema`, null where it has none."""
+    present = set(found.column_names)
+    columns = [found[f.name].cast(f.type) if f.name in present else pa.nulls(found.num_rows, f.type) for f in schema]
+    return pa.table(columns, schema=schema)
+
+
+def check_known(name: object, present: Iterable[str], schema: pa.Schema) -> None:
+    """Refuse columns that are not in `schema`."""
+    if extra := sorted(set(present) - set(schema.names)):
+        raise StoreError(f"{name} has columns that this version does not know ({', '.join(extra)}): update it.")
+
+
+@contextmanager
+def readable(name: object) -> Iterator[None]:
+    """Turn what goes wrong with a file, other than that it is not there, into a StoreError that names it."""
     try:
-        with pq.ParquetFile(path) as file:
-            present = file.schema_arrow.names
-            if strict and (extra := sorted(set(present) - set(schema.names))):
-                raise StoreError(f"{path} has columns that this version does not know ({', '.join(extra)}): update it.")
-            columns = [name for name in schema.names if name in present]
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False):
-                table = pa.table(
-                    [
-                        batch.column(field.name).cast(field.type)
-                        if field.name in present
-                        else pa.nulls(batch.num_rows, field.type)
-                        for field in schema
-                    ],
-                    schema=schema,
-                )
-                yield table if keep is None else table.filter(pc.is_in(table[keep[0]], value_set=keep[1]))
+        yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise StoreError(
-            f"Expected a readable Parquet file, found {path}, which is damaged ({reason}): restore it from a copy, "
-            "or, if it lies under parts, remove it and resume the study to train its trial again."
+            f"Expected a readable Parquet file, found {name}, which is damaged ({reason}): restore it from a "
+            "copy, or, if it lies under parts, remove it and resume the study to train its trial again."
         ) from error

@@ -3,22 +3,31 @@
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from results.errors import StoreError
-from results.files import locked, make_folder, remove, write_file
+from results.files import locked, make_folder, read_parquet, remove, write_file
 from results.schema import SCHEMA_VERSION, TABLES
 
 Signature = tuple[int, int, int]
 LAYOUT = 1
+INDEX = "index"
+NAME = re.compile(r"[\w=+-][\w.=+-]{0,199}", re.ASCII)
+SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What one compaction wrote: the number of parts that went into it, and one file for each table that had rows."""
+    """What one compaction wrote: the number of parts that went into it, and one file for each table that had rows.
+
+    The file INDEX says where its trials are; files of earlier versions lack it.
+    """
 
     parts: int
     files: dict[str, str] = field(default_factory=dict)
@@ -37,7 +46,7 @@ class Layout:
             StoreError: `name` cannot be a file's name.
 
         """
-        if not re.fullmatch(r"[\w=+-][\w.=+-]{0,199}", name, re.ASCII):
+        if not NAME.fullmatch(name):
             raise StoreError(f"Expected a name of at most 200 letters, digits and _ - . = +, found {name!r}.")
         return self.root / "parts" / table / f"{name}.parquet"
 
@@ -45,23 +54,55 @@ class Layout:
         """The parts of a table by name, each with what changes when the part is replaced."""
         found = {}
         for entry in self._scan(self.root / "parts" / table):
-            if entry.name.endswith(".parquet") and not entry.name.startswith("."):
-                name = entry.name[: -len(".parquet")]
-                if signature := self.signature(table, name):
-                    found[name] = signature
+            if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
+                try:
+                    found[entry.name[: -len(SUFFIX)]] = _signature(entry.stat())
+                except FileNotFoundError:
+                    continue
         return dict(sorted(found.items()))
+
+    def names(self, table: str) -> set[str]:
+        """The names of the parts of a table; cheaper than `parts`."""
+        entries = self._scan(self.root / "parts" / table)
+        return {e.name[: -len(SUFFIX)] for e in entries if e.name.endswith(SUFFIX) and not e.name.startswith(".")}
 
     def signature(self, table: str, name: str) -> Signature | None:
         """What changes when a part is replaced; None when there is no such part."""
         try:
-            status = self.part(table, name).stat()
+            return _signature(self.part(table, name).stat())
         except FileNotFoundError:
             return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    @property
+    def readable_in_bulk(self) -> bool:
+        """Whether DuckDB may read the parts by their paths, where it would take some characters for a pattern."""
+        return not set("*?[{") & set(str(self.root))
+
+    def read_part(self, table: str, name: str, schema: pa.Schema, *, strict: bool = False) -> Iterator[pa.Table]:
+        """The rows of one part, as `read_parquet` has them."""
+        return read_parquet(self.part(table, name), schema, strict=strict)
 
     def compact(self, file: str) -> Path:
         """A file of the manifest."""
         return self.root / "compact" / file
+
+    def hold(self, path: Path) -> "Held":
+        """Open a file such that it can be read until it is closed, even when it is removed meanwhile.
+
+        Raises:
+            FileNotFoundError: there is no such file (any more).
+
+        """
+        return Held(os.open(path, os.O_RDONLY), path)
+
+    def manifest(self) -> bytes:
+        """The manifest as it is now.
+
+        Raises:
+            FileNotFoundError: nothing was ever compacted.
+
+        """
+        return (self.root / "MANIFEST.json").read_bytes()
 
     def generations(self) -> list[Generation]:
         """The compact files that count, oldest generation first.
@@ -70,9 +111,9 @@ class Layout:
             StoreError: the manifest is damaged, or of a later version.
 
         """
-        path = self.root / "MANIFEST.json"
+        path = f"{self.root}/MANIFEST.json"
         try:
-            content: dict[str, Any] = json.loads(path.read_bytes())
+            content: dict[str, Any] = json.loads(self.manifest())
             if content["layout"] != LAYOUT:
                 raise StoreError(
                     f"{path} was written by a later version (layout {content['layout']}): update this one."
@@ -121,3 +162,29 @@ class Layout:
             return []
         except OSError as error:
             raise StoreError(f"Expected a folder of results, found {folder}: {error.strerror}.") from error
+
+
+class Held:
+    """A file that is held open. `path` is what another reader of this process opens it by."""
+
+    def __init__(self, handle: int, name: Path) -> None:
+        self.name, self._handle = name, handle
+        self.path = f"/dev/fd/{handle}"
+
+    def open(self, *, mapped: bool = False) -> pa.NativeFile:
+        """The file, to be read at any place; `mapped` into memory where that can be done."""
+        return pa.memory_map(self.path) if mapped else pa.OSFile(self.path)
+
+    def close(self) -> None:
+        """Let it go."""
+        os.close(self._handle)
+
+
+def close_all(held: Iterable[Held]) -> None:
+    """Let them all go."""
+    for file in held:
+        file.close()
+
+
+def _signature(status: os.stat_result) -> Signature:
+    return status.st_ino, status.st_mtime_ns, status.st_size

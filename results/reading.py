@@ -1,94 +1,187 @@
-"""How the rows of parts and compact files become one table, each counted once.
+"""What the store holds at one moment, each row counted once.
 
-Parts are read before the manifest: what a compaction moves meanwhile is then seen twice, never not at all.
+Parts are read before the manifest: what a compaction moves meanwhile is then seen twice, never not at all. Compact
+files are held open from when the manifest was read, so that nothing which happens later is seen.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import bisect
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.files import read_parquet
+from results.bulk import ORIGIN, read_parts
+from results.compacted import CompactFile
 from results.layout import Generation, Layout
 from results.schema import TABLES
-from results.standing import PART, Standing, Standings
+from results.standing import Standings
 
-Best = Mapping[str, tuple[Standing, int]]
-ORIGIN = "__part"  # in compact files of the tables written by name: the part that a row came from
+TRIES = 20
+KEY = pa.schema([("trial_key", pa.string())])
 
 
-def trial_rows(
-    layout: Layout, standings: Standings, table: str, schema: pa.Schema, keys: Collection[str] | None
-) -> pa.Table:
-    """The rows of a table committed with trials, of all trials or of `keys`.
+class Snapshot:
+    """The tables `wanted` at one moment.
+
+    Args:
+        layout: where the store is.
+        standings: what is remembered of it.
+        wanted: names of tables.
+        keys: of the parts of trials only these are read; all by default.
 
     Raises:
-        FileNotFoundError: a trial was committed anew, or compacted, while its rows were being read.
+        FileNotFoundError: a trial was committed anew, or compacted, meanwhile; try again.
 
     """
-    listed = layout.parts("trials")
-    if keys is not None:
-        listed = {key: signature for key, signature in listed.items() if key in keys}
-    parts = standings.parts(listed)
-    present = listed if table == "trials" else layout.parts(table)
-    rows = {key: list(read_parquet(layout.part(table, key), schema)) for key in listed if key in present}
-    generations = layout.generations()
-    best = standings.best(generations, parts)
-    now = layout.parts("trials")
-    if any(best[key][1] == PART and now.get(key) != signature for key, signature in listed.items()):
-        raise FileNotFoundError
-    found = [schema.empty_table()]
-    for index, generation in enumerate(generations):
-        found += compacted_rows(layout, table, schema, (generation, index), best, keys)
-    for key, tables in rows.items():
-        if best[key][1] == PART:
-            found += tables
-    return pa.concat_tables(found)
+
+    def __init__(
+        self, layout: Layout, standings: Standings, wanted: Iterable[str], keys: Collection[str] | None = None
+    ) -> None:
+        self._standings = standings
+        self.files: dict[str, list[CompactFile | None]] = {}
+        self._loose: dict[str, pa.Table] = {}
+        names = list(dict.fromkeys(wanted))
+        per_trial = [name for name in names if TABLES[name].per_trial]
+        listed = layout.parts("trials") if per_trial else {}
+        if keys is not None:
+            listed = {key: signature for key, signature in listed.items() if key in keys}
+        parts = standings.parts(listed)
+        for name in names:
+            schema = TABLES[name].schema
+            if TABLES[name].per_trial:
+                present = listed if name == "trials" else layout.names(name) if listed else ()
+                self._loose[name] = read_parts(layout, name, [key for key in listed if key in present], schema)
+            else:
+                self._loose[name] = read_parts(layout, name, sorted(layout.names(name)), schema, origin=True)
+        self.generations: list[Generation] = layout.generations()
+        try:
+            for name in names:
+                held = self.files.setdefault(name, [])
+                for generation in self.generations:
+                    file = generation.files.get(name)
+                    held.append(
+                        CompactFile(layout.hold(layout.compact(file)), standings.footers) if file is not None else None
+                    )
+            self._hidden = standings.hidden(self.generations) if per_trial else []
+            fresh = standings.fresh(self.generations, parts)
+            now = layout.parts("trials") if fresh else {}
+            if any(now.get(key) != listed[key] for key in fresh):
+                raise FileNotFoundError
+            self._fresh = fresh
+            if len(fresh) < len(parts):
+                stand = pa.array(sorted(fresh), pa.string())
+                for name in per_trial:
+                    rows = self._loose[name]
+                    self._loose[name] = rows.filter(pc.is_in(rows["trial_key"], value_set=stand))
+        except BaseException:
+            self.close()
+            raise
+
+    def loose(self, table: str) -> pa.Table:
+        """The rows of a table that are not compacted."""
+        rows = self._loose[table]
+        return rows.select(TABLES[table].schema.names)
+
+    def hidden(self, table: str) -> list[tuple[str, set[str]]]:
+        """For each generation, the column and the values there by which rows of its file no longer count."""
+        if TABLES[table].per_trial:
+            return [("trial_key", keys | self._fresh) for keys in self._hidden]
+        newer = set(self._loose[table][ORIGIN].to_pylist())
+        found = []
+        for file in reversed(self.files[table]):
+            found.append((ORIGIN, set(newer)))
+            if file is not None:
+                newer |= set(_names(file) if file.replaces is None else file.replaces)
+        return found[::-1]
+
+    def rows(
+        self, table: str, schema: pa.Schema, *, keys: Collection[str] | None = None, study: str | None = None
+    ) -> pa.Table:
+        """The rows of a table in the columns of `schema`: all, or those of the trials `keys` of a study.
+
+        For the trials of a study the snapshot must have the table of trials, too. A table with a column `study` that is
+        written by name has the study's rows.
+        """
+        spec = TABLES[table]
+        chosen = None if keys is None else pa.array(sorted(keys), pa.string())
+        own = study if not spec.per_trial and "study" in spec.schema.names else None
+        places = self._locate(keys, study) if spec.per_trial and keys is not None else None
+        loose = self.loose(table)
+        keep: tuple[str, pa.Array] | None
+        if own is not None:
+            keep = ("study", pa.array([own], pa.string()))
+            loose = loose.filter(pc.equal(loose["study"], own))
+        else:
+            keep = None if chosen is None else ("trial_key", chosen)
+            loose = loose if chosen is None else loose.filter(pc.is_in(loose["trial_key"], value_set=chosen))
+        found = [schema.empty_table()]
+        for number, (file, (column, gone)) in enumerate(zip(self.files[table], self.hidden(table), strict=True)):
+            if file is None:
+                continue
+            groups = None
+            if places is not None:
+                groups = _groups(file, places[number], is_trials=table == "trials")
+            elif own is not None:
+                groups = file.groups_with("study", own)
+            drop = (column, pa.array(sorted(gone), pa.string())) if gone else None
+            found += file.read(schema, groups, keep, drop)
+        return pa.concat_tables([*found, loose.select(schema.names)])
+
+    def _locate(self, keys: Collection[str], study: str | None) -> list[set[int]]:
+        """For each generation, the numbers of the rows of trials that stand and have one of `keys`."""
+        places: list[set[int]] = [set() for _ in self.generations]
+        missing = set(keys) - self._fresh
+        files = self.files["trials"]
+        if study is not None:  # most of its trials bear its name, and the rows are sorted by it
+            for number, file in enumerate(files):
+                if file is None or not missing:
+                    continue
+                starts = file.starts()
+                for group in file.groups_with("study", study):
+                    [found] = file.read(KEY, [group])
+                    wanted = pa.array(sorted(missing - self._hidden[number]), pa.string())
+                    rows = pc.indices_nonzero(pc.is_in(found["trial_key"], value_set=wanted))
+                    places[number].update(starts[group] + row for row in rows.to_pylist())
+                    missing -= set(found["trial_key"].take(rows).to_pylist())
+        if missing:
+            for number in range(len(self.generations)):
+                index = self._standings.index(self.generations, number)
+                if index is not None:
+                    there = index.find(missing - self._hidden[number])
+                    places[number].update(row for _, row in there.values())
+        return places
+
+    def close(self) -> None:
+        """Let the files go."""
+        for files in self.files.values():
+            for file in files:
+                if file is not None:
+                    file.close()
+        self.files = {}
+
+    def __enter__(self) -> "Snapshot":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self.close()
 
 
-def compacted_rows(
-    layout: Layout,
-    table: str,
-    schema: pa.Schema,
-    place: tuple[Generation, int],
-    best: Best,
-    keys: Collection[str] | None = None,
-    strict: bool = False,
-) -> Iterator[pa.Table]:
-    """The rows of one generation, at the index it has in `best`, that stand; of all trials or of `keys`."""
-    generation, index = place
-    if table not in generation.files:
-        return
-    full = schema if "trial_key" in schema.names else schema.append(pa.field("trial_key", pa.string()))
-    chosen = [key for key, (_, at) in best.items() if at == index and (keys is None or key in keys)]
-    keep = ("trial_key", pa.array(chosen, pa.string()))
-    for rows in read_parquet(layout.compact(generation.files[table]), full, keep=keep, strict=strict):
-        yield rows.select(schema.names)
+def _groups(file: CompactFile, rows: Collection[int], *, is_trials: bool) -> list[int]:
+    """The row groups of a table in which these trials, given by their rows in the file of trials, have rows."""
+    if not rows:
+        return []
+    if not is_trials:
+        return file.groups_of(rows)
+    starts = file.starts()
+    return sorted({bisect.bisect_right(starts, row) - 1 for row in rows})
 
 
-def named_rows(
-    layout: Layout,
-    table: str,
-    generations: Sequence[Generation] | None = None,
-    names: Collection[str] | None = None,
-    strict: bool = False,
-) -> pa.Table:
-    """The rows of a table written by name, with the column ORIGIN; what was written last under a name counts.
-
-    `generations` and `names` are those to be read; by default all that count.
-    """
-    schema = TABLES[table].schema
-    found = []
-    for name in layout.parts(table) if names is None else names:
-        for rows in read_parquet(layout.part(table, name), schema, strict=strict):
-            found.append(rows.append_column(ORIGIN, pa.array([name] * rows.num_rows, pa.string())))
-    schema = schema.append(pa.field(ORIGIN, pa.string()))
-    newest = pa.concat_tables([schema.empty_table(), *found])
-    for generation in reversed(layout.generations() if generations is None else generations):
-        if table in generation.files:
-            rows = pa.concat_tables(
-                [schema.empty_table(), *read_parquet(layout.compact(generation.files[table]), schema, strict=strict)]
-            )
-            newer = pc.is_in(rows[ORIGIN], value_set=newest[ORIGIN].combine_chunks())
-            newest = pa.concat_tables([rows.filter(pc.invert(newer)), newest])
-    return newest
+def _names(file: CompactFile) -> Mapping[str, None]:
+    """The parts that went into a file written by an earlier version."""
+    schema = pa.schema([(ORIGIN, pa.string())])
+    return dict.fromkeys(name for rows in file.read(schema) for name in rows[ORIGIN].unique().to_pylist())

@@ -7,25 +7,23 @@ stands; and otherwise the first.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from results.compaction import compact
 from results.errors import StoreError
 from results.files import parquet_bytes, remove, temporary, write_file
 from results.layout import Layout
-from results.reading import named_rows, trial_rows
+from results.reading import TRIES, Snapshot
 from results.schema import TABLES, TRIAL_TABLES, table_of
 from results.standing import STATUSES, Standings, standing_of
 
 Row = Mapping[str, Any]
 Result = TypeVar("Result")
-TRIES = 20
 
 
 class Store:
@@ -67,9 +65,9 @@ class Store:
         new = standing_of(tables["trials"])[key]
         with self._writes(), self._layout.writing():
             signature = self._layout.signature("trials", key)
-            part = self._standings.parts({key: signature} if signature else {})
-            best = self._standings.best(self._layout.generations(), part)
-            if key in best and best[key][0] >= new:
+            there = [*self._standings.parts({key: signature} if signature else {}).values()]
+            there += [standing for standing, _ in self._standings.compacted(self._layout.generations(), [key]).values()]
+            if any(standing >= new for standing in there):
                 return False
             # The mark goes first and comes last: between the two the trial is not committed.
             remove(self._layout.part("trials", key))
@@ -92,9 +90,9 @@ class Store:
         """The keys of all committed trials, whatever their status."""
         return set(self.statuses())
 
-    def statuses(self) -> dict[str, str]:
-        """The status of every committed trial by its key; cheap to ask for again and again."""
-        return self._retry(self._statuses)
+    def statuses(self, keys: Collection[str] | None = None) -> dict[str, str]:
+        """The status of every committed trial by its key, or of `keys`; cheap to ask for again and again."""
+        return self._retry(lambda: self._statuses(keys))
 
     def read(self, table: str, columns: Sequence[str] | None = None, study: str | None = None) -> pa.Table:
         """Read a table as it stood at one moment; rows come in no particular order.
@@ -102,7 +100,8 @@ class Store:
         Args:
             table: name of the table.
             columns: the columns that are wanted, in this order; all of them by default.
-            study: only the rows of this study: its own, or those of the trials that are its members.
+            study: only the rows of this study: its own, or those of the trials that are its members. Of compact files
+                no more row groups are read than that takes.
 
         Raises:
             KeyError: there is no such table or column.
@@ -110,18 +109,23 @@ class Store:
         """
         schema = TABLES[table].schema
         wanted = pa.schema([schema.field(name) for name in (schema.names if columns is None else columns)])
-        if TABLES[table].per_trial:
-            keys = None if study is None else self._members(study)
-            return self._retry(lambda: trial_rows(self._layout, self._standings, table, wanted, keys))
-        found = self._retry(lambda: named_rows(self._layout, table))
-        if study is not None:
-            column, values = ("study", {study}) if "study" in schema.names else ("trial_key", self._members(study))
-            found = found.filter(pc.is_in(found[column], value_set=pa.array(sorted(values), pa.string())))
-        return found.select(wanted.names)
+        per_trial = TABLES[table].per_trial
+        keys = None if study is None or ("study" in schema.names and not per_trial) else self._members(study)
+
+        def rows() -> pa.Table:
+            tables = [table, "trials"] if per_trial and keys is not None else [table]
+            with Snapshot(self._layout, self._standings, tables, keys) as snapshot:
+                return snapshot.rows(table, wanted, keys=keys, study=study)
+
+        return self._retry(rows)
+
+    def snapshot(self, tables: Iterable[str]) -> Snapshot:
+        """Whole tables as they stood at one moment, not yet read; to be closed."""
+        return self._retry(lambda: Snapshot(self._layout, self._standings, tables))
 
     def is_empty(self) -> bool:
         """Whether nothing was ever written here."""
-        return not self._layout.generations() and not any(self._layout.parts(table) for table in TABLES)
+        return not self._layout.generations() and not any(self._layout.names(table) for table in TABLES)
 
     def compact(self) -> None:
         """Merge the parts into large files; what can be read does not change. One at a time; commits may go on."""
@@ -157,10 +161,15 @@ class Store:
     def _members(self, study: str) -> set[str]:
         return set(self.read("members", ["trial_key"], study)["trial_key"].to_pylist())
 
-    def _statuses(self) -> dict[str, str]:
-        parts = self._standings.parts(self._layout.parts("trials"))
-        best = self._standings.best(self._layout.generations(), parts)
-        return {key: STATUSES[standing[0]] for key, (standing, _) in best.items()}
+    def _statuses(self, keys: Collection[str] | None) -> dict[str, str]:
+        listed = self._layout.parts("trials")
+        if keys is not None:
+            listed = {key: listed[key] for key in listed.keys() & keys}
+        parts = self._standings.parts(listed)
+        generations = self._layout.generations()
+        found = self._standings.statuses(generations, keys)
+        found |= {key: parts[key][0] for key in self._standings.fresh(generations, parts)}
+        return {key: STATUSES[place] for key, place in found.items()}
 
     def _retry(self, reading: Callable[[], Result]) -> Result:
         """Read again when a file went away meanwhile, as in a compaction."""

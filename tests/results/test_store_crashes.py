@@ -143,13 +143,13 @@ def test_a_commit_during_a_compaction_is_kept(store, monkeypatch):
 
     write, calls = compaction._write, []
 
-    def busy(layout, table, schema, rows):
-        written = write(layout, table, schema, rows)
+    def busy(*args):
+        written = write(*args)
         if not calls:
             store.commit("new", fake_trial("new"))
             store.commit("failed", fake_trial("failed", epochs=4))
             store.write("members", "s", [{"study": "s", "index": 0}, {"study": "s", "index": 1}])
-        calls.append(table)
+        calls.append(args)
         return written
 
     monkeypatch.setattr(compaction, "_write", busy)
@@ -207,7 +207,8 @@ class Interruption:
 
     def __init__(self, monkeypatch, count, action):
         self.left, self.action = count, action
-        for owner, name in ((Layout, "parts"), (Layout, "generations"), (pq, "ParquetFile")):
+        steps = [(Layout, name) for name in ("parts", "names", "generations", "hold")]
+        for owner, name in (*steps, (pq, "ParquetFile")):
             monkeypatch.setattr(owner, name, self._wrap(getattr(owner, name)))
 
     def _wrap(self, original):

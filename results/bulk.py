@@ -1,0 +1,64 @@
+"""Many small Parquet files read as one table."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from results.files import check_known, conform
+from results.layout import Layout
+
+ORIGIN = "__part"  # in compact files of the tables written by name: the part that a row came from
+MANY = 64  # from as many files on, DuckDB reads them faster
+AT_ONCE = 1024
+
+
+def read_parts(
+    layout: Layout, table: str, names: Sequence[str], schema: pa.Schema, *, origin: bool = False, strict: bool = False
+) -> pa.Table:
+    """The rows of parts, in the order of `names`; with `origin` a column ORIGIN says which part a row came from.
+
+    Raises:
+        FileNotFoundError: one of them is not there (any more).
+        StoreError: one of them cannot be read, or `strict` found columns of a later version.
+
+    """
+    wanted = schema.append(pa.field(ORIGIN, pa.string())) if origin else schema
+    found = [wanted.empty_table()]
+    if len(names) >= MANY and layout.readable_in_bulk:
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            if (rows := _in_bulk(layout, table, some, wanted, strict)) is None:
+                return read_parts_singly(layout, table, names, wanted, strict)
+            found.append(rows)
+        return pa.concat_tables(found)
+    return read_parts_singly(layout, table, names, wanted, strict)
+
+
+def read_parts_singly(layout: Layout, table: str, names: Sequence[str], wanted: pa.Schema, strict: bool) -> pa.Table:
+    """The same, file by file, so that one that cannot be read is named."""
+    found = [wanted.empty_table()]
+    schema = pa.schema([field for field in wanted if field.name != ORIGIN])
+    for name in names:
+        for rows in layout.read_part(table, name, schema, strict=strict):
+            if ORIGIN in wanted.names:
+                rows = rows.append_column(ORIGIN, pa.array([name] * rows.num_rows, pa.string()))
+            found.append(rows)
+    return pa.concat_tables(found)
+
+
+def _in_bulk(layout: Layout, table: str, names: Sequence[str], wanted: pa.Schema, strict: bool) -> pa.Table | None:
+    """None when a file is not there or damaged."""
+    import duckdb  # here, as a worker that only commits needs none of it
+
+    paths = [str(layout.part(table, name)) for name in names]
+    with duckdb.connect(":memory:", config={"TimeZone": "UTC", "autoload_known_extensions": False}) as connection:
+        try:
+            origin = ", parse_filename(filename, true) AS " + ORIGIN if ORIGIN in wanted.names else ""
+            rows = connection.read_parquet(paths, union_by_name=True, filename=bool(origin))
+            present = [name for name in rows.columns if name != "filename"]
+            if strict:
+                check_known(layout.part(table, names[0]).parent, present, wanted)
+            chosen = [f'"{name}"' for name in wanted.names if name in present] or ["NULL AS nothing"]
+            return conform(rows.project(", ".join(chosen) + origin).to_arrow_table(), wanted)
+        except (duckdb.Error, pa.ArrowException):
+            return None
