@@ -11,10 +11,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
-
 FORMATS = ("table", "csv", "json", "md", "latex")
 
 
@@ -144,6 +140,10 @@ def _latex(table: Table) -> str:
 
 
 def _terminal(table: Table) -> str:
+    from rich.console import Console  # here, as no other format needs it
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
     header, rows = table.for_people()
     grid = RichTable(
         header_style="bold", caption=Text(table.caption) if table.caption else None, caption_justify="left"
