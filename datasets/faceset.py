@@ -73,6 +73,18 @@ class FaceSet:
         self.__dict__[name] = _strings(self.__dict__["_batch"], column)
         return self.__dict__[name]
 
+    def private(self) -> FaceSet:
+        """The same faces with pixels and labels that can be written to: what is written stays in this process, and takes its memory."""
+        offset = self.__dict__.get("_offset")
+        pixels = (
+            self.images.copy()
+            if offset is None
+            else np.memmap(self.path, np.uint8, "c", offset=offset, shape=self.images.shape)
+        )
+        faces = object.__new__(FaceSet)
+        faces.__dict__.update(self.__dict__ | {"images": pixels, "labels": self.labels.copy()})
+        return faces
+
     @staticmethod
     def open(path: str | Path) -> FaceSet:
         """Map the file that `write_faceset` wrote.
@@ -83,7 +95,9 @@ class FaceSet:
         """
         path = Path(path)
         try:
-            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+            source = pa.memory_map(str(path))
+            start = source.read_buffer(1).address
+            batch = pa.ipc.open_file(source).get_batch(0)
             metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
             if metadata.get("format") != FORMAT:
                 raise ValueError(f"its format is {metadata.get('format')!r}")
@@ -101,6 +115,7 @@ class FaceSet:
                 classes=tuple(json.loads(metadata["classes"])),
                 fingerprint=metadata["fingerprint"],
                 _batch=batch,
+                _offset=batch.column("image").buffers()[1].address - start,
             )
             return faces
         except (OSError, ValueError, KeyError, IndexError) as error:

@@ -34,7 +34,7 @@ def versions() -> str:
 
 # What splits the faces, and makes rows of a trained network.
 _JUDGED_BY = (
-    *("datasets.splits", "datasets.expressions"),
+    *("datasets.splits", "datasets.expressions", "study.faces"),
     *("study.trial", "study.verdict", "study.records", "study.transfer"),
 )
 

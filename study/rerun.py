@@ -15,9 +15,10 @@ from study import provenance
 from study.config import Config
 from study.errors import StudyError
 from study.extras import open_other
+from study.faces import Faces
 from study.records import Row
 from study.spec import TrialSpec
-from study.trial import Faces, Trial, use_device
+from study.trial import Trial, use_device
 
 
 class Repeated(NamedTuple):

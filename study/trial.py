@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -15,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import FaceSet
-from datasets.splits import split_fold
 from mdml import evaluation
 from mdml.augmentation import augmentation
 from mdml.convergence import epochs_to
@@ -26,6 +23,7 @@ from mdml.session import Session, TrainingSet
 from mdml.train import build_network, derived_seed, train
 from study import provenance
 from study.errors import StudyError
+from study.faces import Faces
 from study.records import Row, curves, picture_rows
 from study.spec import TrialSpec
 from study.transfer import transfer_row
@@ -50,18 +48,6 @@ def use_device(threads: int, cuda: bool) -> torch.device:
     return torch.device("cpu")
 
 
-class Faces:
-    """A FaceSet on the device: images (N, C, S, S) uint8 and labels (N,) int64. On a CPU the pixels stay in the mapped file."""
-
-    def __init__(self, faces: FaceSet, device: torch.device) -> None:
-        self.set = faces
-        with warnings.catch_warnings():
-            # The map is read-only and nobody writes to it.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            self.images = torch.from_numpy(faces.images).permute(0, 3, 1, 2).to(device)
-        self.labels = torch.tensor(faces.labels, device=device)
-
-
 class Trial:
     """A training in progress.
 
@@ -69,7 +55,7 @@ class Trial:
         spec: what to train.
         faces: the data set that the spec names.
         code: git_commit and git_dirty of the study's code.
-        audit: writes the row of the table `audits`; called before the test fold is opened.
+        audit: writes the row of the table `audits`; called before the seal of the test fold is broken.
         others: the other data sets that the spec names, in their order.
 
     Raises:
@@ -93,13 +79,7 @@ class Trial:
         self.session: Session | None = None
         self._probe: Probe | None = None
         self.method, self.records = spec.make_method(), list[Row]()
-        self.split = split_fold(
-            faces.set,
-            fold=spec.fold,
-            folds=spec.folds,
-            rule=spec.fold_rule,
-            validation_fraction=spec.validation_fraction,
-        )
+        self.split = faces.split_and_seal(spec)
         device = faces.images.device
         self.network = build_network(
             self.method, spec.backbone, spec.weights, spec.channels, len(faces.set.classes), spec.seed, device
@@ -234,6 +214,7 @@ class Trial:
             "test_images": len(self.split.test),
         }
         self._audit(row)
+        self.faces.unseal()
 
     def _extras(self, verdict: Verdict, tested: Embedded) -> None:
         """What the spec asks for besides the default evaluation."""

@@ -15,9 +15,10 @@ from ray.tune import Trainable
 from datasets import open_dataset
 from results import Store
 from study.extras import open_other
+from study.faces import Faces
 from study.records import Row, curves
 from study.spec import TrialSpec
-from study.trial import Faces, Trial, use_device
+from study.trial import Trial, use_device
 from study.trial_row import failed_row
 
 

@@ -12,7 +12,8 @@ import torch
 from results import Store
 from study import plan
 from study.errors import StudyError
-from study.trial import Faces, Trial, use_device
+from study.faces import Faces
+from study.trial import Trial, use_device
 from study.worker import Worker
 
 CODE = {"git_commit": "c", "git_dirty": False}

@@ -16,8 +16,9 @@ from results.schema import TABLES, table_of
 from study import plan
 from study.config import load
 from study.errors import StudyError
+from study.faces import Faces
 from study.transfer import shared_classes, transfer_row
-from study.trial import Faces, Trial, use_device
+from study.trial import Trial, use_device
 from study.worker import Worker
 
 CODE = {"git_commit": "c", "git_dirty": False}
