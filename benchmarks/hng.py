@@ -133,7 +133,7 @@ def picture(inputs: Tensor, generated: list[Tensor], held: Faces) -> Image.Image
 def main() -> None:
     """Train, measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=600, help="to train on")
+    parser.add_argument("--subjects", type=int, default=1200, help="to train on")
     parser.add_argument("--held", type=int, default=60, help="people to be judged")
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
     parser.add_argument("--width", type=int, default=RECIPE.width)
