@@ -51,8 +51,9 @@ def _in_bulk(layout: Layout, table: str, names: Sequence[str], wanted: pa.Schema
     import duckdb  # here, as a worker that only commits needs none of it
 
     paths = [str(layout.part(table, name)) for name in names]
-    with duckdb.connect(":memory:", config={"TimeZone": "UTC", "autoload_known_extensions": False}) as connection:
+    with duckdb.connect(":memory:", config={"autoload_known_extensions": False}) as connection:
         try:
+            connection.execute("SET TimeZone = 'UTC'")
             origin = ", parse_filename(filename, true) AS " + ORIGIN if ORIGIN in wanted.names else ""
             rows = connection.read_parquet(paths, union_by_name=True, filename=bool(origin))
             present = [name for name in rows.columns if name != "filename"]

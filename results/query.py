@@ -1,7 +1,10 @@
-"""Ask the results: SQL over the tables of a store, and the table of a study.
+"""Ask the results: SQL over the tables of a store, and the table of a study. Nothing is ever written to the store.
 
-python results/query.py "SELECT arm, avg(test_accuracy) FROM trials GROUP BY arm" [storage.root=FOLDER]
+python results/query.py "SELECT arm, avg(test_accuracy) FROM trials GROUP BY arm" [storage.root=FOLDER or s3://BUCKET/PREFIX]
 python results/query.py --table NAME [study=STUDY] [--format table|csv|json|md|latex] [--output FILE]
+python results/query.py --saved [NAME [study=STUDY]]
+python results/query.py --tables
+python results/query.py --columns TABLE
 """
 
 import sys
@@ -12,89 +15,66 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # run as a file, Python would look for modules in results/
 
 import argparse  # noqa: E402 - the path comes first
-import difflib  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
-from collections.abc import Iterable, Sequence  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
-import duckdb  # noqa: E402
-import pyarrow as pa  # noqa: E402
-
-from results import Store, StoreError  # noqa: E402
+from results import StoreError  # noqa: E402
+from results.asking import nearest, query  # noqa: E402
 from results.render import FORMATS, Table, render  # noqa: E402
 from results.schema import TABLES  # noqa: E402
-from results.tables import find_study, study_table  # noqa: E402
+from results.store import Store  # noqa: E402
 
 SETTINGS = {"storage.root": str(ROOT / "results" / "tables"), "study": ""}
-OPTIONS = ("--table", "--format", "--output", "--help")
+OPTIONS = ("--table", "--saved", "--tables", "--columns", "--format", "--output", "--help")
+QUERIES = ROOT / "results" / "queries"
 HOW = """\
-The columns:  python -m results.schema
+The columns:  python results/query.py --columns trials
 To ask:       python results/query.py "SELECT arm, avg(test_accuracy) FROM trials GROUP BY arm"
+Questions:    python results/query.py --saved
 A study:      python results/query.py --table STUDY --format md
 """
-LOCKED = {
-    "python_enable_replacements": False,
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "allow_community_extensions": False,
-}
 
 
-def query(store: Store, sql: str) -> Table:
-    """The answer to one SELECT over the tables of a store; the statement can read nothing else, and write nothing.
+def tables(store: Store) -> Table:
+    """The tables of the store with their row counts."""
+    counts = ", ".join(f"(SELECT count(*) FROM {name})" for name in TABLES)  # noqa: S608 - names of ours
+    [found] = query(store, f"SELECT {counts}").rows
+    rows = zip(TABLES, found, (spec.meaning for spec in TABLES.values()), strict=True)
+    return Table(("table", "rows", "meaning"), list(rows))
 
-    Raises:
-        StoreError: the statement cannot be answered; the message is DuckDB's, condensed.
 
-    """
-    connection = duckdb.connect(":memory:", config=LOCKED)
-    words = set(re.findall(r"\w+", sql.lower()))
-    try:
-        statements = connection.extract_statements(sql)
-        kinds = [statement.type.name for statement in statements]
-        # PIVOT is the one query that DuckDB takes apart into several.
-        if len(kinds) != 1 or kinds[0] not in ("SELECT", "EXPLAIN", "MULTI"):
-            raise StoreError(f"Expected a single SELECT, found {' and '.join(kinds) or 'no statement'}.")
-        for name, spec in TABLES.items():
-            connection.register(name, store.read(name) if name in words else spec.schema.empty_table())
-        for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
-            connection.execute(f"SET {setting}")
-        answer = connection.sql(sql)
-        found = answer.to_arrow_table() if answer is not None else pa.table({})
-    except duckdb.Error as error:
-        raise StoreError(_condensed(str(error))) from error
-    finally:
-        connection.close()
-    columns = found.column_names
-    names = tuple(f"{n}_{columns[:i].count(n) + 1}" if n in columns[:i] else n for i, n in enumerate(columns))
-    rows = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
-    return Table(names, rows)
+def columns_of(name: str) -> Table:
+    """The columns of a table with type, unit and meaning."""
+    if name not in TABLES:
+        raise StoreError(f"There is no table {name}{nearest(name, TABLES)}.")
+    rows = [(column.name, str(column.type), column.unit, column.meaning) for column in TABLES[name].columns]
+    return Table(("column", "type", "unit", "meaning"), rows)
+
+
+def saved() -> dict[str, str]:
+    """The saved queries by name; each begins with a comment that says what it answers."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(QUERIES.glob("*.sql"))}
+
+
+def question(sql: str) -> str:
+    """What a saved query answers, by the comment that it begins with."""
+    lines = [line for line in sql.splitlines() if line.strip()]
+    count = next((i for i, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return " ".join(line.removeprefix("--").strip() for line in lines[:count])
 
 
 def overview(store: Store) -> str:
     """The tables of the store with their row counts, and how to ask."""
-    table = Table(
-        ("table", "rows", "meaning"),
-        [(name, store.read(name, spec.schema.names[:1]).num_rows, spec.meaning) for name, spec in TABLES.items()],
-    )
     studies = ", ".join(sorted(set(store.read("studies", ["study"])["study"].to_pylist()))) or "none yet"
-    return f"{render(table, 'table')}Studies: {studies}\n{HOW}"
+    return f"{render(tables(store), 'table')}Studies: {studies}\n{HOW}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status, 2 for what cannot be answered."""
     try:
-        given = _arguments(sys.argv[1:] if arguments is None else arguments)
-        store = Store(given.settings["storage.root"])
-        if store.is_empty():
-            raise StoreError(f"There are no results in {store.root}: run a study first, or set storage.root=FOLDER.")
-        if given.sql is not None:
-            output = render(query(store, given.sql), given.format)
-        elif given.table is not None:
-            output = render(study_table(store, find_study(store, given.table, given.settings["study"])), given.format)
-        else:
-            output = overview(store)
+        output = _answer(given := _arguments(sys.argv[1:] if arguments is None else arguments))
         if given.output is None:
             sys.stdout.write(output)
             sys.stdout.flush()
@@ -108,6 +88,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _answer(given: argparse.Namespace) -> str:
+    study = given.settings["study"]
+    if given.columns is not None:
+        return render(columns_of(given.columns), given.format)
+    known = saved() if given.saved is not None else {}
+    if given.saved == "":
+        return render(
+            Table(("saved", "question"), [(name, question(sql)) for name, sql in known.items()]), given.format
+        )
+    if given.saved is not None and given.saved not in known:
+        raise StoreError(f"There is no saved query {given.saved}{nearest(given.saved, known)}.")
+    store = Store(given.settings["storage.root"])
+    if store.is_empty():
+        raise StoreError(f"There are no results in {store.root}: run a study first, or set storage.root=FOLDER.")
+    if given.saved is not None:
+        return render(query(store, known[given.saved], study or None), given.format)
+    if given.sql is not None:
+        return render(query(store, given.sql, study or None), given.format)
+    if given.tables:
+        return render(tables(store), given.format)
+    if given.table is None:
+        return overview(store)
+    from results.tables import find_study, study_table  # here, as SciPy takes its time
+
+    return render(study_table(store, find_study(store, given.table, study)), given.format)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise StoreError(f"{message[:1].upper()}{message[1:]}.")
@@ -118,11 +125,16 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="*", metavar="SQL or SETTING=VALUE", help="storage.root=FOLDER, study=STUDY")
     parser.add_argument("--table", metavar="NAME", help="the table of an ablation or a study")
+    parser.add_argument(
+        "--saved", metavar="NAME", nargs="?", const="", help="a saved query; without a name, all of them"
+    )
+    parser.add_argument("--tables", action="store_true", help="the tables and how many rows they have")
+    parser.add_argument("--columns", metavar="TABLE", help="the columns of a table, with type, unit and meaning")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--output", type=Path, metavar="FILE")
     given, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
-        raise StoreError(f"There is no option {unknown[0]}{_nearest(unknown[0].split('=')[0], OPTIONS)}.")
+        raise StoreError(f"There is no option {unknown[0]}{nearest(unknown[0].split('=')[0], OPTIONS)}.")
     given.settings, queries = dict(SETTINGS), []
     for word in given.words:
         name, equals, value = word.partition("=")
@@ -131,26 +143,17 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         elif name in SETTINGS:
             given.settings[name] = value
         else:
-            raise StoreError(f"There is no setting {name}{_nearest(name, SETTINGS)}.")
-    if len(queries) + (given.table is not None) > 1:
+            raise StoreError(f"There is no setting {name}{nearest(name, SETTINGS)}.")
+    asked = [
+        option for option in ("table", "saved", "tables", "columns") if getattr(given, option) not in (None, False)
+    ]
+    if len(queries) + len(asked) > 1:
+        found = " and ".join([*queries, *(f"--{option}" for option in asked)][:2])
         raise StoreError(
-            f"Expected one query, in quotes, or --table NAME, found {' and '.join([*queries, '--table'][:2])}."
+            f"Expected one query, in quotes, or one of --table, --saved, --tables, --columns, found {found}."
         )
     given.sql = queries[0] if queries else None
     return given
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
-
-
-def _condensed(message: str) -> str:
-    """DuckDB's message without its drawing of the place; for a table that it does not know, the nearest of ours."""
-    message = " ".join(message.split("\nLINE ")[0].split()).removesuffix('Did you mean "pg_tables"?').strip()
-    if missing := re.search(r"Table with name (\S+) does not exist", message):
-        return f"There is no table {missing[1]}{_nearest(missing[1].lower(), TABLES)}."
-    return message if message.endswith((".", "?", "!")) else f"{message}."
 
 
 def _save(path: Path, output: str) -> None:
