@@ -16,6 +16,7 @@ from mdml import MethodError
 from mdml.methods import make_method
 from results import Store
 from study import plan, provenance
+from study.ablation import settled
 from study.config import Config
 from study.errors import StudyError
 from study.plan import Member
@@ -101,7 +102,7 @@ def _check_epochs(config: Config) -> None:
     problems = []
     for arm in plan.arms(config):
         try:
-            make_method(arm.method, arm.options).check_epochs(config["epochs"])
+            make_method(arm.method, arm.options).check_epochs(settled(config, arm)["epochs"])
         except MethodError as error:
             problems.append(str(error) if config["kind"] == "method" else f"Arm {arm.name}: {error}")
     if problems:
@@ -121,17 +122,21 @@ def register(study: Study) -> None:
     """Write the study and, of an ablation, its members."""
     config = study.config
     known = [row for row in study.store.read("studies").to_pylist() if row["study"] == study.name]
-    ablation = config["ablation"]["name"] if config["kind"] == "ablation" else None
+    ablation = config["ablation"] if config["kind"] == "ablation" else {}
+    layout = ablation.get("layout")
     row = {
         "study": study.name,
         "kind": config["kind"],
-        "ablation": ablation,
-        "baseline": config["ablation"]["baseline"] if ablation else None,
+        "ablation": ablation.get("name"),
+        "baseline": ablation.get("baseline"),
         "metric": study.metric,
         "config": json.dumps(config, sort_keys=True),
         "overrides": config["overrides"],
         "created_at": known[0]["created_at"] if known else datetime.now(timezone.utc),
         "git_commit": provenance.code()["git_commit"],
+        "question": ablation.get("question"),
+        "layout": json.dumps(layout) if layout else None,
+        "published": ablation.get("published"),
     }
     study.store.write("studies", study.name, [row])
     if not study.searches:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from datasets.card import card_of
 from datasets.splits import COUNTED
+from study import ablation as ablations
 from study.errors import StudyError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +35,8 @@ _NULLABLE: dict[str, type | tuple[type, ...]] = {
     "folds": int,
     "fold_rule": str,
     "ablation.metric": str,
+    "ablation.replication.folds": int,
+    "ablation.replication.seeds": int,
     "dataset.root": str,
     "dataset.cache": str,
     "backbone.weights": str,
@@ -79,6 +82,9 @@ def load(overrides: Sequence[str], ablation: str | None = None) -> Config:
         raise StudyError("\n".join(problems))
     config = _compose([*overrides, *extra])
     config["given"] = [override.key_or_group for override in parsed]
+    if ablation is not None:
+        config |= ablations.replication(config["ablation"], config["given"])
+        config["ablation"] = ablations.spelled_out(config["ablation"])
     return _with_paths(_with_images(_with_card(config)))
 
 
@@ -206,6 +212,9 @@ def _with_paths(config: Config) -> Config:
     for options in (config["method"], *config.get("ablation", {}).get("arms", {}).values()):
         if isinstance(options, dict) and options.get("vgg_weights"):
             options["vgg_weights"] = _absolute(options["vgg_weights"])
+        own = options.get("with") if isinstance(options, dict) else None
+        if isinstance(own, dict) and own.get("weights") not in (None, "imagenet"):
+            own["weights"] = _absolute(own["weights"])
     return config
 
 

@@ -12,11 +12,13 @@ from datasets import FaceSet, open_dataset
 from datasets.card import card_of
 from datasets.splits import COUNTED, RULES, fold_count, split_fold
 from mdml import MethodError
-from mdml.augmentation import augmentation
+from mdml.augmentation import AUGMENTATIONS, augmentation
 from mdml.methods import make_method, method_class
 from mdml.models import build_trunk, check_images
 from results.schema import REAL, TABLES
+from study import ablation as ablations
 from study import extras
+from study.ablation import Arm
 from study.config import ADDED_SETTINGS, Config
 from study.errors import StudyError
 from study.spec import (
@@ -37,18 +39,11 @@ _FIRST_SPACE = ("common", "mul_dml", "softmax", "triplet")
 _OUTSIDE_DATASET = ("cache", "allow_skips")
 _ADDED_DATASET: Config = {"align": False}
 # What an ablation can be about.
-_METRICS = tuple(
-    column.name for column in TABLES["trials"].columns if column.name.startswith("test_") and column.type == REAL
+_METRICS = (
+    *(column.name for column in TABLES["trials"].columns if column.name.startswith("test_") and column.type == REAL),
+    *("seconds", "images_per_second", "peak_memory_bytes", "epochs_to_90", "epochs_to_99"),
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class Arm(NamedTuple):
-    """A method configuration under comparison; options are resolved."""
-
-    name: str
-    method: str
-    options: dict[str, Any]
 
 
 class Member(NamedTuple):
@@ -93,9 +88,10 @@ def arms(config: Config) -> list[Arm]:
             problems.append(f"Arm {name}: expected {{method: NAME, OPTION: VALUE, ...}}, found {options!r}.")
             continue
         arm = dict(options)
-        method = arm.pop("method")
+        method, own = arm.pop("method"), (arm.pop("with", {}) if config["kind"] == "ablation" else {})
+        problems += ablations.own_problems(name, own, config)
         try:
-            made.append(Arm(name, method, resolved_options(method, arm)))
+            made.append(Arm(name, method, resolved_options(method, arm), own))
         except MethodError as error:
             problems.append(str(error) if config["kind"] == "method" else f"Arm {name}: {error}")
             continue
@@ -161,15 +157,30 @@ def make_spec(shared: dict[str, Any], arm: Arm, fold: int, seed: int, search: st
 
 def members(config: Config, faces: FaceSet, study: str) -> list[Member]:
     """Every arm x fold x seed, complete replications first: an unfinished study compares its arms on what is there."""
-    shared = shared_fields(config, faces, study)
     chosen = arms(config)
+    shared = _shared_by_arm(config, faces, study, chosen)
     specs = (
-        make_spec(shared, arm, fold, seed)
+        make_spec(shared[arm.name], arm, fold, seed)
         for seed in range(config["seeds"])
-        for fold in range(shared["folds"])
+        for fold in range(fold_count(faces, config["fold_rule"], config["folds"]))
         for arm in chosen
     )
     return [Member(index, spec) for index, spec in enumerate(specs)]
+
+
+def _shared_by_arm(config: Config, faces: FaceSet, study: str, chosen: list[Arm]) -> dict[str, dict[str, Any]]:
+    """What all trials of an arm share; arms with the same settings share it, too. Where the images differ, so do the opened faces."""
+    opened = {(config["image_size"], config["channels"]): faces}
+    found: dict[str, dict[str, Any]] = {}
+    for arm in chosen:
+        same = json.dumps(arm.own, sort_keys=True)
+        if same not in found:
+            own = ablations.settled(config, arm)
+            images = own["image_size"], own["channels"]
+            if images not in opened:
+                opened[images] = open_faces(own)
+            found[same] = shared_fields(own, opened[images], study)
+    return {arm.name: found[json.dumps(arm.own, sort_keys=True)] for arm in chosen}
 
 
 def check(config: Config) -> None:
@@ -242,9 +253,20 @@ def check_network(config: Config) -> None:
         MethodError: what is wrong with it.
 
     """
-    margin = augmentation(config["augmentation"]["name"]).margin
-    check_images(config["backbone"]["name"], config["image_size"], config["channels"], margin)
-    build_trunk(config["backbone"]["name"], config["channels"], config["backbone"]["weights"], seed=0)
+    everyone = [config]
+    if config["kind"] == "ablation":
+        everyone = list(
+            {json.dumps(arm.own, sort_keys=True): ablations.settled(config, arm) for arm in arms(config)}.values()
+        )
+    for own in everyone:
+        if own["augmentation"]["name"] not in AUGMENTATIONS:
+            known = " or ".join(AUGMENTATIONS)
+            raise StudyError(
+                f"Expected with.augmentation of an arm to be {known}, found {own['augmentation']['name']!r}."
+            )
+        margin = augmentation(own["augmentation"]["name"]).margin
+        check_images(own["backbone"]["name"], own["image_size"], own["channels"], margin)
+        build_trunk(own["backbone"]["name"], own["channels"], own["backbone"]["weights"], seed=0)
 
 
 def check_faces(config: Config, faces: FaceSet) -> None:
@@ -256,7 +278,7 @@ def check_faces(config: Config, faces: FaceSet) -> None:
     """
     problems = []
     for arm in [] if config["kind"] == "search" else arms(config):
-        method, batch = make_method(arm.method, arm.options), config["batch_size"]
+        method, batch = make_method(arm.method, arm.options), ablations.settled(config, arm)["batch_size"]
         least = method.per_class * len(faces.classes)
         if batch < least:
             problems.append(
@@ -321,7 +343,7 @@ def study_name(config: Config, faces: FaceSet) -> str:
 
 
 def identity(config: Config) -> Config:
-    """The part of a configuration that makes a study what it is; a longer search is the same search."""
+    """The part of a configuration that makes a study what it is; a longer search is the same search, a table of another layout the same study."""
     kept = {name: value for name, value in without(config, ADDED_SETTINGS).items() if name not in _OUTSIDE_NAME}
     kept["method"] = without(config["method"], ADDED_OPTIONS)
     dataset = {name: value for name, value in config["dataset"].items() if name not in _OUTSIDE_DATASET}
@@ -341,6 +363,9 @@ def identity(config: Config) -> Config:
         del kept["search"]
         if config["kind"] == "ablation":
             del kept["method"]
+            kept["ablation"] = {
+                name: config["ablation"][name] for name in ablations.IDENTITY if name in config["ablation"]
+            }
     return kept
 
 

@@ -22,7 +22,9 @@ def test_every_arm_is_a_configuration_of_its_own(name):
     ablation, found = load([], name)["ablation"], arms(name)
     assert ablation["name"] == name
     assert ablation["baseline"] in {arm.name for arm in found}
-    assert len({(arm.method, str(sorted(arm.options.items()))) for arm in found}) == len(found)
+    assert len({(arm.method, str(sorted(arm.options.items())), str(sorted(arm.own.items()))) for arm in found}) == len(
+        found
+    )
 
 
 @pytest.mark.parametrize("name", method_names())
