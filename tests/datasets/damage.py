@@ -42,7 +42,7 @@ def some_file(root, chance):
     files = [root / path for path, kind in sorted(contents(root).items()) if isinstance(kind, bytes)]
     labels = [file for file in files if file.suffix in (*TEXTS, ".npy")]
     if not files:
-        files = [root / f"new{len(os.listdir(root))}.png"]
+        files = [root / f"new{len(list(root.iterdir()))}.png"]
         files[0].write_bytes(b"")
     return chance.choice(labels if labels and chance.random() < 0.25 else files)
 
