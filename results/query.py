@@ -1,7 +1,7 @@
 """Ask the results: SQL over the tables of a store, and the table of a study. Nothing is ever written to the store.
 
 python results/query.py "SELECT arm, avg(test_accuracy) FROM trials GROUP BY arm" [storage.root=FOLDER or s3://BUCKET/PREFIX]
-python results/query.py --table NAME [study=STUDY] [--format table|csv|json|md|latex] [--output FILE]
+python results/query.py --table NAME [study=STUDY] [--format table|csv|json|md|latex|html|parquet] [--output FILE]
 python results/query.py --saved [NAME [study=STUDY]]
 python results/query.py --tables
 python results/query.py --columns TABLE
@@ -22,7 +22,7 @@ from typing import NoReturn  # noqa: E402
 
 from results import StoreError  # noqa: E402
 from results.asking import nearest, query  # noqa: E402
-from results.render import FORMATS, Table, render  # noqa: E402
+from results.render import FORMATS, Table, encode, render  # noqa: E402
 from results.schema import TABLES  # noqa: E402
 from results.store import Store  # noqa: E402
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         output = _answer(given := _arguments(sys.argv[1:] if arguments is None else arguments))
         if given.output is None:
-            sys.stdout.write(output)
+            sys.stdout.buffer.write(output)
             sys.stdout.flush()
         else:
             _save(given.output, output)
@@ -88,13 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _answer(given: argparse.Namespace) -> str:
+def _answer(given: argparse.Namespace) -> bytes:
     study = given.settings["study"]
     if given.columns is not None:
-        return render(columns_of(given.columns), given.format)
+        return encode(columns_of(given.columns), given.format)
     known = saved() if given.saved is not None else {}
     if given.saved == "":
-        return render(
+        return encode(
             Table(("saved", "question"), [(name, question(sql)) for name, sql in known.items()]), given.format
         )
     if given.saved is not None and given.saved not in known:
@@ -103,16 +103,16 @@ def _answer(given: argparse.Namespace) -> str:
     if store.is_empty():
         raise StoreError(f"There are no results in {store.root}: run a study first, or set storage.root=FOLDER.")
     if given.saved is not None:
-        return render(query(store, known[given.saved], study or None), given.format)
+        return encode(query(store, known[given.saved], study or None), given.format)
     if given.sql is not None:
-        return render(query(store, given.sql, study or None), given.format)
+        return encode(query(store, given.sql, study or None), given.format)
     if given.tables:
-        return render(tables(store), given.format)
+        return encode(tables(store), given.format)
     if given.table is None:
-        return overview(store)
-    from results.tables import find_study, study_table  # here, as SciPy takes its time
+        return overview(store).encode()
+    from results.tables import named_table  # here, as SciPy takes its time
 
-    return render(study_table(store, find_study(store, given.table, study)), given.format)
+    return encode(named_table(store, given.table, study), given.format)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,7 +124,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="results/query.py", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="*", metavar="SQL or SETTING=VALUE", help="storage.root=FOLDER, study=STUDY")
-    parser.add_argument("--table", metavar="NAME", help="the table of an ablation or a study")
+    parser.add_argument(
+        "--table", metavar="NAME", help="the table of an ablation or a study; optimism, winners_curse or ranks"
+    )
     parser.add_argument(
         "--saved", metavar="NAME", nargs="?", const="", help="a saved query; without a name, all of them"
     )
@@ -156,9 +158,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def _save(path: Path, output: str) -> None:
+def _save(path: Path, output: bytes) -> None:
     try:
-        path.write_text(output, encoding="utf-8")
+        path.write_bytes(output)
     except OSError as error:
         raise StoreError(f"Expected a file that can be written, found --output {path}: {error.strerror}.") from error
 

@@ -1,30 +1,36 @@
-"""A table of plain values as text: for terminals, Markdown, LaTeX, CSV and JSON."""
+"""A table of plain values for terminals, Markdown, LaTeX, HTML, CSV, JSON and Parquet."""
 
 import base64
 import csv
 import datetime
+import html
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-FORMATS = ("table", "csv", "json", "md", "latex")
+FORMATS = ("table", "csv", "json", "md", "latex", "html", "parquet")
+Place = tuple[int, int]  # line and column of what people are shown, without the header
 
 
 @dataclass(frozen=True)
 class Table:
     """Columns and rows of plain values, for CSV and JSON, and what people are shown of them in the other formats.
 
-    `shown` is a header and rows of text; None shows the values, floats rounded. The caption is for people, too.
+    `shown` is a header and rows of text; None shows the values, floats rounded. The caption is for people, too. Cells that are `marked`
+    stand out: bold, or with a star in plain text. `keys` are the trials that a cell was computed from; HTML has them in `data-trials`, and
+    the values in a column of their own.
     """
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     caption: str = ""
     shown: tuple[tuple[str, ...], list[tuple[str, ...]]] | None = None
+    marked: frozenset[Place] = frozenset()
+    keys: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
 
     def for_people(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows as text."""
@@ -32,16 +38,26 @@ class Table:
 
 
 def render(table: Table, format: str) -> str:  # noqa: A002 - the name of the command's option
-    """The table as text in one of FORMATS, ending in a newline.
+    """The table as text in one of FORMATS, parquet apart, ending in a newline.
 
     Raises:
         KeyError: there is no such format.
 
     """
     renderers: dict[str, Callable[[Table], str]] = {
-        "table": _terminal, "csv": _csv, "json": _json, "md": _markdown, "latex": _latex,
+        "table": _terminal, "csv": _csv, "json": _json, "md": _markdown, "latex": _latex, "html": _html,
     }  # fmt: skip
     return renderers[format](table)
+
+
+def encode(table: Table, format: str) -> bytes:  # noqa: A002 - the name of the command's option
+    """The table as the bytes of a file in one of FORMATS.
+
+    Raises:
+        KeyError: there is no such format.
+
+    """
+    return _parquet(table) if format == "parquet" else render(table, format).encode()
 
 
 def text(value: Any) -> str:
@@ -99,6 +115,50 @@ def _json(table: Table) -> str:
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
 
 
+def _parquet(table: Table) -> bytes:
+    """Columns of the types of their values; JSON where these have no common one, and for mappings."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    arrays = []
+    for place in range(len(table.columns)):
+        values = [row[place] for row in table.rows]
+        try:
+            array = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            array = None
+        if array is None or pa.types.is_struct(array.type):
+            array = pa.array([None if value is None else json.dumps(plain(value)) for value in values], pa.string())
+        arrays.append(array)
+    found = pa.Table.from_arrays(arrays, names=list(table.columns))
+    out = io.BytesIO()
+    parquet.write_table(found.replace_schema_metadata({"caption": table.caption}), out)
+    return out.getvalue()
+
+
+def _html(table: Table) -> str:
+    """A table element, to be put into any page; numbers are of the class n."""
+    header, rows = table.for_people()
+    kinds = [' class="n"' if _numeric(rows, i) else "" for i in range(len(header))]
+
+    def cell(line: int, column: int, value: str) -> str:
+        text = html.escape(value).replace("\n", "<br>")
+        if (line, column) in table.marked:
+            text = f"<strong>{text}</strong>"
+        keys = table.keys.get((line, column))
+        trials = f' data-trials="{html.escape(" ".join(keys))}"' if keys else ""
+        return f'<th scope="row">{text}</th>' if column == 0 else f"<td{kinds[column]}{trials}>{text}</td>"
+
+    names = [f'<th scope="col"{kind}>{html.escape(name)}</th>' for name, kind in zip(header, kinds, strict=True)]
+    head = f"<thead><tr>{''.join(names)}</tr></thead>\n"
+    body = [
+        f"<tr>{''.join(cell(line, column, value) for column, value in enumerate(row))}</tr>\n"
+        for line, row in enumerate(rows)
+    ]
+    caption = f"<caption>{html.escape(table.caption)}</caption>\n" if table.caption else ""
+    return f"<table>\n{caption}{head}<tbody>\n{''.join(body)}</tbody>\n</table>\n"
+
+
 def _numeric(rows: Sequence[Sequence[str]], column: int) -> bool:
     """Whether a column is aligned as numbers: every cell is empty or starts like one."""
     cells = [row[column] for row in rows if row[column]]
@@ -112,7 +172,16 @@ def _markdown(table: Table) -> str:
         return "| " + " | ".join(c.replace("|", "\\|").replace("\n", "<br>") for c in cells) + " |\n"
 
     rule = "|" + "|".join("---:" if _numeric(rows, i) else "---" for i in range(len(header))) + "|\n"
-    return line(header) + rule + "".join(map(line, rows)) + (f"\n{table.caption}\n" if table.caption else "")
+    bold = _with_marks(table, rows, lambda cell: f"**{cell}**")
+    return line(header) + rule + "".join(map(line, bold)) + (f"\n{table.caption}\n" if table.caption else "")
+
+
+def _with_marks(table: Table, rows: Sequence[Sequence[str]], mark: Callable[[str], str]) -> list[list[str]]:
+    """The rows with what stands out marked."""
+    return [
+        [mark(cell) if cell and (place, column) in table.marked else cell for column, cell in enumerate(row)]
+        for place, row in enumerate(rows)
+    ]
 
 
 LATEX = {
@@ -125,14 +194,16 @@ LATEX = {
 def _latex(table: Table) -> str:
     header, rows = table.for_people()
 
-    def line(cells: Sequence[str]) -> str:
+    def line(cells: Sequence[str], place: int = -1) -> str:
         # Braces keep a cell that begins with a bracket from being read as the option of the line break before it.
         escaped = ("".join(LATEX.get(character, character) for character in cell) for cell in cells)
-        return " & ".join("{" + c + "}" if c.startswith("[") else c for c in escaped) + " \\\\\n"
+        braced = ["{" + c + "}" if c.startswith("[") else c for c in escaped]
+        bold = [f"\\textbf{{{c}}}" if (place, i) in table.marked else c for i, c in enumerate(braced)]
+        return " & ".join(bold) + " \\\\\n"
 
     columns = "".join("r" if _numeric(rows, i) else "l" for i in range(len(header)))
     body = f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(header)}\\midrule\n"
-    body += "".join(map(line, rows)) + "\\bottomrule\n\\end{tabular}\n"
+    body += "".join(line(row, place) for place, row in enumerate(rows)) + "\\bottomrule\n\\end{tabular}\n"
     if not table.caption:
         return body
     caption = "".join(LATEX.get(character, character) for character in table.caption)
@@ -150,7 +221,7 @@ def _terminal(table: Table) -> str:
     )
     for index, name in enumerate(header):
         grid.add_column(Text(name), justify="right" if _numeric(rows, index) else "left", overflow="fold")
-    for row in rows:
+    for row in _with_marks(table, rows, lambda cell: f"{cell}*"):
         grid.add_row(*(Text(cell) for cell in row))
     out = io.StringIO()
     real = Console()

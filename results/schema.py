@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 TEXT, FLAG, REAL = pa.string(), pa.bool_(), pa.float64()
 INT, LONG, BYTES = pa.int32(), pa.int64(), pa.binary()
@@ -412,6 +412,9 @@ STUDIES = TableSpec(
         Column("overrides", TEXTS, "", "overrides as they were given"),
         Column("created_at", TIME, "UTC", "when it was first planned"),
         Column("git_commit", TEXT, "", "commit of the checkout"),
+        Column("question", TEXT, "", "what an ablation asks, null where it does not say"),
+        Column("layout", TEXT, "JSON", "factors of the rows and the columns of its table, and the place of each arm"),
+        Column("published", TEXTS, "", "ids of the published numbers that stand beside, see results/published.csv"),
     ),
 )
 

@@ -1,0 +1,291 @@
+"""The table of an ablation: its arms with intervals and paired tests, as a list or as rows and columns of two factors.
+
+The unit of every interval and test is the fold: the mean over its seeds is one replicate (`stats.replicates`). With a single fold
+it is the seed, and the table says so.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+
+from results.improvement import paired_improvement
+from results.published import Published, beside
+from results.render import Place as Cell
+from results.render import Table, number
+from results.replication import Arm, Row, StudyRows, cells, study_rows
+from results.schema import TRIALS
+from results.signflips import wilcoxon
+from results.stats import effect_size, holm, mean_interval, paired_test, replicates, worse_than_best
+from results.store import Store
+
+COLUMNS = (
+    *(
+        "arm",
+        "metric",
+        "n",
+        "planned",
+        "failed",
+        "mean",
+        "low",
+        "high",
+        "difference",
+        "difference_low",
+        "difference_high",
+    ),
+    *("pairs", "p", "p_holm", "protocol", "replicates", "replicated", "effect_size", "effect_low", "effect_high"),
+    *("improvement", "improvement_low", "improvement_high", "p_wilcoxon", "p_worse", "among_best", "row", "column"),
+    *("published", "published_ids", "trial_keys"),
+)
+ALPHA = 0.05
+_FRACTIONS = {column.name for column in TRIALS.columns if column.unit == "fraction"}
+
+
+def comparison_table(store: Store, study: str) -> Table:
+    """One row per arm: n, mean, interval, and the paired difference to the baseline with its p value.
+
+    People are shown the layout of the ablation where it has one; machines have a row an arm in any case, with effect size,
+    probability of improvement, Wilcoxon's p, published numbers and trial keys.
+    """
+    rows = study_rows(store, study)
+    arms, ratio = cells(store, rows), rows.ratio()
+    known = {arm.name: arm for arm in arms}
+    dataset, classes = rows.dataset
+    found = [_compared(rows, arm, known.get(arm.reference), ratio) for arm in arms]
+    tested = [row for row in found if row["p"] is not None]
+    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = corrected
+    _judge(arms, found, ratio, rows.less_is_better)
+    used: set[str] = set()
+    for arm, row in zip(arms, found, strict=True):
+        numbers = beside(
+            rows.study["published"] or (), arm.dataset, classes if arm.dataset == dataset else "", rows.metric
+        )
+        ours = [one for one in numbers if arm.of in one.arm.split()]
+        used |= {one.id for one in ours}
+        row |= {"published": [one.in_our_unit for one in ours], "published_ids": [one.id for one in ours]}
+    others = [one for one in beside(rows.study["published"] or (), dataset, classes, rows.metric) if one.id not in used]
+    layout = rows.layout
+    extra = [] if layout else [_others_row(one, rows.metric) for one in others]
+    caption = _caption(rows, ratio, arms, found, extra)
+    values = [tuple(row.get(column) for column in COLUMNS) for row in [*found, *extra]]
+    if layout:
+        header, lines, marked, keys = _grid(layout, rows.metric, found)
+    else:
+        header, lines, marked, keys = _list(rows.metric, [*found, *extra], known)
+    return Table(COLUMNS, values, caption, (header, lines), frozenset(marked), keys)
+
+
+def _compared(rows: StudyRows, arm: Arm, reference: Arm | None, ratio: float | None) -> Row:
+    """The numbers of one arm, and those of its difference to the one that it is compared with."""
+    row: Row = dict.fromkeys(COLUMNS)
+    row |= {"arm": arm.name, "metric": rows.metric, "n": len(arm.values), "planned": arm.planned, "failed": arm.failed}
+    row |= {"pairs": 0, "replicates": 0, "trial_keys": [arm.keys[place] for place in sorted(arm.keys)]}
+    row["row"], row["column"] = arm.place or (None, None)
+    row["protocol"] = " and ".join(seen(rows, [arm.of], "protocol"))
+    if not arm.values:
+        return row
+    if ratio is None:
+        row["mean"] = fmean(arm.values.values())
+        return row
+    (own,), its_ratio = replicates([arm.values], ratio)
+    row["replicates"], row["replicated"] = len(own), "seed" if len({fold for fold, _ in arm.values}) == 1 else "fold"
+    row["mean"], row["low"], row["high"] = mean_interval(own, its_ratio)
+    pairs = set(arm.values) & set(reference.values) if reference is not None and reference is not arm else set()
+    if reference is None or not pairs:
+        return row
+    (ours, theirs), its_ratio = replicates([arm.values, reference.values], ratio)
+    row["pairs"] = len(pairs)
+    row["difference"], row["difference_low"], row["difference_high"] = mean_interval(
+        [a - b for a, b in zip(ours, theirs, strict=True)], its_ratio
+    )
+    row["p"] = paired_test(ours, theirs, its_ratio)[1]
+    size, row["effect_low"], row["effect_high"] = effect_size(ours, theirs, its_ratio)
+    row["effect_size"] = None if math.isnan(size) else size
+    better = (theirs, ours) if rows.less_is_better else (ours, theirs)
+    row["improvement"], row["improvement_low"], row["improvement_high"] = paired_improvement(*better)
+    row["p_wilcoxon"] = wilcoxon(ours, theirs)[1] if len(ours) > 1 else None
+    return row
+
+
+def _judge(arms: Sequence[Arm], found: Sequence[Row], ratio: float | None, less_is_better: bool) -> None:
+    """Say of each arm whether it is significantly worse than the best of its group."""
+    groups: dict[str, dict[str, Arm]] = defaultdict(dict)
+    for arm in arms:
+        if arm.values:
+            groups[arm.group][arm.name] = arm
+    p_values: dict[str, float | None] = {}
+    for group in groups.values() if ratio is not None else ():
+        p_values |= worse_than_best({name: arm.values for name, arm in group.items()}, ratio or 0.0, less_is_better)
+    for row in found:
+        p = p_values.get(row["arm"])
+        row["p_worse"], row["among_best"] = p, None if p is None else p > ALPHA
+
+
+def _others_row(one: Published, metric: str) -> Row:
+    """A number that no arm of ours is about."""
+    row: Row = dict.fromkeys(COLUMNS)
+    empty = {"n": 0, "planned": 0, "failed": 0, "pairs": 0, "replicates": 0, "protocol": "", "trial_keys": []}
+    name = f"{one.method} ({one.source})"
+    return row | empty | {"arm": name, "metric": metric, "published": [one.in_our_unit], "published_ids": [one.id]}
+
+
+def seen(rows: StudyRows, arms: Sequence[str] | None, column: str) -> list[str]:
+    """The values of a column over the trials of some arms, or of all."""
+    keys = [member["trial_key"] for member in rows.members if arms is None or member["arm"] in arms]
+    values = {rows.trials[key][column] for key in keys if key in rows.trials}
+    return [str(value) for value in sorted(values - {None})]
+
+
+def listed(values: Sequence[str]) -> str:
+    """Values in a sentence."""
+    return " and ".join(values) or "nothing yet"
+
+
+def _caption(rows: StudyRows, ratio: float | None, arms: list[Arm], found: list[Row], extra: list[Row]) -> str:
+    folds, seeds = (len({member[axis] for member in rows.members}) for axis in ("fold", "seed"))
+    words, layout = rows.metric.replace("_", " "), rows.layout
+    parts = [
+        f"Study {rows.study['study']} on {listed(seen(rows, None, 'dataset'))}: {_count(folds, 'fold')} × "
+        f"{_count(seeds, 'seed')}, protocol {listed(seen(rows, None, 'protocol'))}, "
+        f"{listed(seen(rows, None, 'epochs_planned'))} epochs."
+    ]
+    if layout:
+        columns = {"k": "K, the number of neighbours that vote", "dataset": "data sets that the networks are judged on"}
+        parts.append(f"Rows: {layout['rows']}; columns: {columns.get(layout['columns'], layout['columns'])}.")
+    if ratio is not None:
+        unit = (
+            f"Mean {words} over J = {folds} folds, each the mean of its {_count(seeds, 'seed')}; n counts trainings. "
+            if folds > 1
+            else f"Mean {words} over J = {_count(seeds, 'seed')}. "
+        )
+        correction = (
+            f"test/train = {ratio:.3f}, mean over the folds" if folds > 1 else "test/train = 0 for seeds of one fold"
+        )
+        parts.append(
+            f"{unit}Intervals are 95 % corrected resampled t intervals (Nadeau and Bengio 2003, {correction})."
+        )
+        if not layout:
+            reference = arms[0].reference if arms else ""
+            parts.append(
+                f"Differences to {reference} are paired by {'fold' if folds > 1 else 'seed'}, p is that of the corrected paired t "
+                "test, and p (Holm) allows for the number of arms tested."
+            )
+        if folds == 1:
+            parts.append("With a single fold the spread seen is that of seeds, not of people.")
+        elif any(row["replicated"] == "seed" for row in found):
+            parts.append(
+                "Arms of which only one fold is there yet have intervals over its seeds, which do not speak of people."
+            )
+    if any(row["among_best"] for row in found):
+        among = {"k": " of its row", "dataset": " of its column"}.get(layout["columns"] if layout else "", "")
+        parts.append(
+            f"Bold, or * in plain text: the best{among}, and those not significantly worse (p > {ALPHA} of one-sided corrected "
+            "t tests against all others, Bonferroni)."
+        )
+    trained = {arm.of: (arm.planned, arm.failed) for arm in arms}
+    done = sum(len(arm.values) for arm in rows.arms())
+    if missing := sum(planned for planned, _ in trained.values()) - done:
+        failed = sum(failed for _, failed in trained.values())
+        parts.append(f"{missing} of {len(rows.members)} planned trials are not done ({failed} failed).")
+    if any("paper" in row["protocol"] for row in found):
+        parts.append("† Protocol paper: the epoch was picked on the test fold, so that the numbers are too high.")
+    if any(row["published"] for row in [*found, *extra]):
+        parts.append(
+            "Published numbers are as others printed them, from other networks, folds and choices of the epoch; nothing is computed "
+            "from them."
+        )
+    return " ".join(parts)
+
+
+Shown = tuple[tuple[str, ...], list[tuple[str, ...]], set[Cell], dict[Cell, tuple[str, ...]]]
+
+
+def _list(metric: str, found: list[Row], arms: dict[str, Arm]) -> Shown:
+    """A line an arm."""
+    any_published = any(row["published"] for row in found)
+    header = ("arm", "n", metric.replace("_", " "), "95 % CI", "difference", "95 % CI of it", "p", "p (Holm)")
+    lines: list[tuple[str, ...]] = []
+    marked: set[Cell] = set()
+    keys: dict[Cell, tuple[str, ...]] = {}
+    for place, row in enumerate(found):
+        failed = f" ({row['failed']} failed)" if row["failed"] else ""
+        pairs = f" ({row['pairs']} pairs)" if 0 < row["pairs"] < row["planned"] else ""
+        line = (
+            row["arm"] + _dagger(row), f"{row['n']}/{row['planned']}{failed}" if row["planned"] else "",
+            digits(row["mean"], metric), _bounds(row["low"], row["high"], metric),
+            digits(row["difference"], metric, "+") + pairs,
+            _bounds(row["difference_low"], row["difference_high"], metric, "+"), _p(row["p"]), _p(row["p_holm"]),
+        )  # fmt: skip
+        lines.append((*line, _published(row, metric)) if any_published else line)
+        if row["among_best"]:
+            marked.add((place, 2))
+        arm = arms.get(row["arm"])
+        reference = arms.get(arm.reference) if arm else None
+        both = [*row["trial_keys"], *(reference.keys[at] for at in sorted(reference.keys))] if reference else []
+        for column in range(1, 8):
+            own = row["trial_keys"] if column < 4 else both if row["pairs"] else []
+            if own:
+                keys[place, column] = tuple(own)
+    return ((*header, "published") if any_published else header), lines, marked, keys
+
+
+def _grid(layout: Row, metric: str, found: list[Row]) -> Shown:
+    """Rows and columns of two factors."""
+    placed = {(row["row"], row["column"]): row for row in found if row["row"] is not None}
+    names = list(dict.fromkeys(row for row, _ in placed))
+    levels = list(dict.fromkeys(column for _, column in placed))
+    with_published = [level for level in levels if any(placed[at]["published"] for at in placed if at[1] == level)]
+    header = (layout["rows"], *levels, *(f"{level}, published" for level in with_published))
+    lines: list[tuple[str, ...]] = []
+    marked: set[Cell] = set()
+    keys: dict[Cell, tuple[str, ...]] = {}
+    for place, name in enumerate(names):
+        line = [name]
+        for column, level in enumerate(levels, 1):
+            row = placed.get((name, level))
+            line.append("" if row is None else _cell(row, metric))
+            if row is not None and row["among_best"]:
+                marked.add((place, column))
+            if row is not None and row["trial_keys"]:
+                keys[place, column] = tuple(row["trial_keys"])
+        line += [_published(placed[name, level], metric) if (name, level) in placed else "" for level in with_published]
+        lines.append(tuple(line))
+    return header, lines, marked, keys
+
+
+def _cell(row: Row, metric: str) -> str:
+    count = f"({row['n']}/{row['planned']})" if row["n"] < row["planned"] else ""
+    if row["mean"] is None:
+        return count.strip("()")
+    parts = (digits(row["mean"], metric) + _dagger(row), _bounds(row["low"], row["high"], metric), count)
+    return " ".join(part for part in parts if part)
+
+
+def _dagger(row: Row) -> str:
+    return " †" if "paper" in row["protocol"] else ""
+
+
+def _published(row: Row, metric: str) -> str:
+    return "; ".join(f"{value:.4f}" if metric in _FRACTIONS else digits(value, metric) for value in row["published"])
+
+
+def digits(value: float | None, metric: str, sign: str = "") -> str:
+    """A number of a metric: three digits of a fraction."""
+    if value is None:
+        return ""
+    if metric in _FRACTIONS or metric.endswith("loss"):
+        return format(value, f"{sign}.3f")
+    return (sign if value >= 0 else "") + number(value)
+
+
+def _bounds(low: float | None, high: float | None, metric: str, sign: str = "") -> str:
+    return "" if low is None or high is None else f"[{digits(low, metric, sign)}, {digits(high, metric, sign)}]"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _count(number_of: int, noun: str) -> str:
+    return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
