@@ -85,14 +85,14 @@ def trained(tmp_path_factory):
         text=True,
         cwd=folder,
         env=environment,
-        timeout=1200,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     return folder, dict(zip(dataset_names(), done.stdout.split("\nSTATUS ")[1:], strict=True)), done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1300)
+@pytest.mark.timeout(1900)
 @pytest.mark.parametrize("name", dataset_names())
 def test_an_ablation_runs_on_every_data_set(name, trained):
     folder, statuses, printed = trained
