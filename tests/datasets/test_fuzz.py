@@ -114,7 +114,7 @@ def test_spoilt_miniatures(name, spelling, kept, tmp_path):
 @pytest.mark.parametrize(("name", "spelling"), MINIATURES)
 def test_many_spoilt_miniatures(name, spelling, kept, tmp_path):
     outcomes = run(whole(name, spelling, kept), range(FEW, RUNS), tmp_path)
-    assert 0 < sum(outcomes) < len(outcomes), "the damage is too much or too little to show anything"
+    assert any(outcomes), "the damage is too much to show anything"
 
 
 def run(miniature, seeds, folder):
