@@ -32,7 +32,9 @@ def checkout(tmp_path_factory):
         (root / name).write_text(text)
     for folder, name in FOLDERS.items():
         (root / folder).mkdir()
-        importlib.import_module(f"tests.datasets.miniatures.{name}").build(root / folder, people=6 if name == "ckplus" else 3)
+        importlib.import_module(f"tests.datasets.miniatures.{name}").build(
+            root / folder, people=6 if name == "ckplus" else 3
+        )
     people = ("anna", "ben", "cleo", "dan", "eva", "finn")
     for word in ("happy", "neutral", "sad"):
         (root / "my_faces" / word).mkdir(parents=True)
