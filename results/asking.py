@@ -117,7 +117,7 @@ def _show(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
                 continue
             if file.held.path is None:  # not on this machine: Arrow fetches the columns and row groups
                 source = f"far_{name}_{number}"
-                connection.register(source, file.dataset())
+                connection.register(source, file.dataset(spec.schema))
             else:
                 source = f"read_parquet('{file.held.path}')"
             columns = ", ".join(

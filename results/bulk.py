@@ -1,6 +1,7 @@
 """Many small Parquet files read as one table."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -10,6 +11,7 @@ from results.layout import Layout
 ORIGIN = "__part"  # in compact files of the tables written by name: the part that a row came from
 MANY = 64  # from as many files on, DuckDB reads them faster
 AT_ONCE = 1024
+_connection: Any = None
 
 
 def read_parts(
@@ -50,10 +52,13 @@ def _in_bulk(layout: Layout, table: str, names: Sequence[str], wanted: pa.Schema
     """None when a file is not there or damaged."""
     import duckdb  # here, as a worker that only commits needs none of it
 
+    global _connection
+    if _connection is None:  # one a process, as it takes longer to make than to read a hundred parts
+        _connection = duckdb.connect(":memory:", config={"autoload_known_extensions": False})
+        _connection.execute("SET TimeZone = 'UTC'")
     paths = [str(layout.part(table, name)) for name in names]
-    with duckdb.connect(":memory:", config={"autoload_known_extensions": False}) as connection:
+    with _connection.cursor() as connection:
         try:
-            connection.execute("SET TimeZone = 'UTC'")
             origin = ", parse_filename(filename, true) AS " + ORIGIN if ORIGIN in wanted.names else ""
             rows = connection.read_parquet(paths, union_by_name=True, filename=bool(origin))
             present = [name for name in rows.columns if name != "filename"]

@@ -4,6 +4,7 @@ import bisect
 import json
 from collections.abc import Collection, Iterator
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -94,6 +95,10 @@ class CompactFile:
             begin = max(0, bisect.bisect_left(firsts, trial) - 1)
             found.update(range(begin, bisect.bisect_right(firsts, trial)))
         return sorted(found)
+
+    def dataset(self, schema: pa.Schema) -> Any:
+        """A file of S3, for DuckDB to ask for columns and row groups."""
+        return self.held.dataset(pa.schema([field for field in schema if field.name in self.columns]))
 
     def close(self) -> None:
         """Let the file go."""

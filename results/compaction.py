@@ -108,7 +108,8 @@ class Merge:
     def _order(self) -> tuple[pa.Table, dict[str, Any]]:
         """The trials in the order in which they are written: study, key and source; and what their index holds."""
         schema = pa.schema([("trial_key", pa.string()), ("study", pa.string())])
-        tables = [read_parts(self.layout, "trials", list(self.fresh), schema)]
+        studies = pa.array(self.standings.studies(self.fresh), pa.string())
+        tables = [pa.table([pa.array(list(self.fresh), pa.string()), studies], schema=schema)]
         values = [as_arrays(self.fresh)]
         sources = [np.full(tables[0].num_rows, -1)]
         for number in range(self.first, len(self.generations)):
@@ -272,4 +273,5 @@ def _remove_parts(layout: Layout, listed: Listing) -> None:
             for tables, name in groups[start : start + 32]:
                 if layout.signature(tables[0], name) == listed[tables[0]].get(name):
                     for table in tables:
-                        remove(layout.part(table, name))
+                        if name in listed[table]:
+                            remove(layout.part(table, name))

@@ -129,6 +129,9 @@ class Layout:
         content = {"layout": LAYOUT, "schema_version": SCHEMA_VERSION, "generations": [vars(g) for g in generations]}
         write_file(self.root / "MANIFEST.json", json.dumps(content, indent=1).encode())
 
+    def check_kind(self) -> None:
+        """Refuse to write where that cannot be done."""
+
     def writing(self) -> AbstractContextManager[None]:
         """The lock of whoever changes parts or the manifest; held for milliseconds."""
         make_folder(self.root)
@@ -169,11 +172,15 @@ class Held:
 
     def __init__(self, handle: int, name: Path) -> None:
         self.name, self._handle = name, handle
-        self.path = f"/dev/fd/{handle}"
+        self.path: str | None = f"/dev/fd/{handle}"
 
     def open(self, *, mapped: bool = False) -> pa.NativeFile:
         """The file, to be read at any place; `mapped` into memory where that can be done."""
         return pa.memory_map(self.path) if mapped else pa.OSFile(self.path)
+
+    def dataset(self, schema: pa.Schema) -> Any:
+        """The file as a dataset, for one that has no path here."""
+        raise NotImplementedError(self.name)
 
     def close(self) -> None:
         """Let it go."""

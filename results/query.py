@@ -115,13 +115,16 @@ def _answer(given: argparse.Namespace) -> bytes:
     return encode(named_table(store, given.table, study), given.format)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are sentences."""
+
     def error(self, message: str) -> NoReturn:
+        """Raise StoreError."""
         raise StoreError(f"{message[:1].upper()}{message[1:]}.")
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="results/query.py", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="results/query.py", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="*", metavar="SQL or SETTING=VALUE", help="storage.root=FOLDER, study=STUDY")
     parser.add_argument(

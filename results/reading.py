@@ -47,11 +47,15 @@ class Snapshot:
         listed = layout.parts("trials") if per_trial else {}
         if keys is not None:
             listed = {key: signature for key, signature in listed.items() if key in keys}
-        parts = standings.parts(listed)
+        if "trials" in names:
+            self._loose["trials"] = read_parts(layout, "trials", list(listed), TABLES["trials"].schema)
+        parts = standings.parts(listed, self._loose.get("trials"))
         for name in names:
             schema = TABLES[name].schema
+            if name == "trials":
+                continue
             if TABLES[name].per_trial:
-                present = listed if name == "trials" else layout.names(name) if listed else ()
+                present = layout.names(name) if listed else ()
                 self._loose[name] = read_parts(layout, name, [key for key in listed if key in present], schema)
             else:
                 self._loose[name] = read_parts(layout, name, sorted(layout.names(name)), schema, origin=True)

@@ -15,7 +15,7 @@ from results.schema import TRIALS
 
 STATUSES = ("failed", "stopped", "done")
 PART = -1  # in place of a generation's index: the row stands in a part
-MARK = pa.schema([TRIALS.schema.field(name) for name in ("trial_key", "status", "ended_at", "retrained")])
+MARK = pa.schema([TRIALS.schema.field(name) for name in ("trial_key", "status", "ended_at", "retrained", "study")])
 
 
 def standing_of(trials: pa.Table) -> dict[str, Standing]:
@@ -48,18 +48,24 @@ class Standings:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._parts: dict[str, tuple[Signature, Standing]] = {}
+        self._parts: dict[str, tuple[Signature, Standing, str | None]] = {}
         self._indexes: dict[str, Index] = {}
         self._statuses: tuple[list[Generation], dict[str, int]] = ([], {})
         self.footers: dict[str, pq.FileMetaData] = {}
 
-    def parts(self, listed: Mapping[str, Signature]) -> dict[str, Standing]:
-        """The standings of these parts of `trials`."""
+    def parts(self, listed: Mapping[str, Signature], rows: pa.Table | None = None) -> dict[str, Standing]:
+        """The standings of these parts of `trials`; `rows` are all of theirs, where they have been read."""
         new = [key for key, sign in listed.items() if key not in self._parts or self._parts[key][0] != sign]
         if new:
-            found = standing_of(read_parts(self._layout, "trials", new, MARK))
-            self._parts |= {key: (listed[key], found[key]) for key in new}
+            rows = read_parts(self._layout, "trials", new, MARK) if rows is None else rows
+            found = standing_of(rows)
+            studies = dict(zip(rows["trial_key"].to_pylist(), rows["study"].to_pylist(), strict=True))
+            self._parts |= {key: (listed[key], found[key], studies[key]) for key in new}
         return {key: self._parts[key][1] for key in listed}
+
+    def studies(self, keys: Iterable[str]) -> list[str | None]:
+        """The study of each of these parts, whose standings have been asked for."""
+        return [self._parts[key][2] for key in keys]
 
     def index(self, generations: Sequence[Generation], number: int) -> Index | None:
         """The index of a generation; None where it has no trials.

@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 class Store:
-    """The results under one local folder, which is made when something is first written.
+    """The results under one folder, which is made when something is first written; or under s3://BUCKET/PREFIX, to read.
 
     Raises:
         StoreError: from every method, when the folder or a file in it cannot be read or written.
@@ -36,9 +36,13 @@ class Store:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         if "://" in os.fspath(root):
-            raise StoreError(f"Expected a local folder for the results, found {root}: set storage.root to a folder.")
-        self.root = Path(root).absolute()
-        self._layout = Layout(self.root)
+            from results.far import far_layout  # here, as most stores are near
+
+            self._layout: Layout = far_layout(os.fspath(root))
+            self.root: Any = self._layout.address  # a Path where it is a folder
+        else:
+            self.root = Path(root).absolute()
+            self._layout = Layout(self.root)
         self._standings = Standings(self._layout)
 
     def commit(self, key: str, rows: Mapping[str, Sequence[Row]]) -> bool:
@@ -140,6 +144,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Find out by trying whether results can be written here, and leave nothing behind."""
+        self._layout.check_kind()
         missing = [folder for folder in (self.root, *self.root.parents) if not os.path.lexists(folder)]
         made: list[Path] = []
         trial = temporary(self.root / "writable")

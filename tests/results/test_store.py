@@ -160,9 +160,17 @@ def test_names_that_are_no_file_names_are_refused(store):
         store.write("members", "s", [])
 
 
-def test_another_scheme_is_refused_in_one_sentence():
-    with pytest.raises(StoreError, match=r"^Expected a local folder .* s3://bucket/tables: .*\.$"):
-        Store("s3://bucket/tables")
+@pytest.mark.parametrize("root", ["gs://bucket/tables", "s3://", "s3://bucket/../other", "s3://key:secret@bucket/tables"])
+def test_another_scheme_is_refused_in_one_sentence(root):
+    with pytest.raises(StoreError, match=r"^Expected a folder or s3://BUCKET/PREFIX .* set storage\.root\.$"):
+        Store(root)
+
+
+def test_a_store_in_s3_is_not_written_to():
+    store = Store("s3://bucket/tables")
+    for attempt in (store.check_writable, lambda: store.commit("k", fake_trial("k"))):
+        with pytest.raises(StoreError, match=r"^s3://bucket/tables can be read only"):
+            attempt()
 
 
 def test_check_writable_leaves_nothing(tmp_path):
@@ -264,7 +272,7 @@ def test_files_of_later_versions_are_read_but_never_rewritten(store):
     assert "invented_later" in pq.read_table(path).column_names
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4"])
 def test_the_store_that_an_earlier_version_wrote_is_read(version):
     root = FIXTURES / version
     before = sorted(root.rglob("*"))

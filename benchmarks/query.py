@@ -1,0 +1,277 @@
+"""What asking, committing and compacting cost on stores of 10,000 and of 1,000,000 trials, against a bare DuckDB.
+
+    python benchmarks/query.py [--large TRIALS] [--keep FOLDER]
+
+The stores are generated: 100 trials a study (10 arms x 5 folds x 2 seeds), 10 epochs a trial, compacted, as a study
+leaves them at its end. Every question is asked of a fresh `Store` in this process, with warm file caches, and of a bare
+DuckDB over the same Parquet files; ours and the peer's in turn. The command is a process of its own. Resident memory is
+that of a process that asks only these questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from results.asking import query
+from results.bulk import ORIGIN
+from results.compacted import REPLACES
+from results.compaction import _write, _write_bytes
+from results.files import RANK, conform
+from results.index import index_bytes
+from results.layout import INDEX, Generation, Layout
+from results.schema import TABLES
+from results.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+ARMS, FOLDS, SEEDS, EPOCHS = 10, 5, 2, 10
+STUDY = ARMS * FOLDS * SEEDS
+CURVES = (
+    "SELECT epoch, avg(val_accuracy) AS accuracy, avg(train_loss) AS loss FROM epochs GROUP BY epoch ORDER BY epoch"
+)
+ARM_MEANS = "SELECT arm, count(*) AS n, avg(test_accuracy) AS accuracy FROM trials WHERE study = '{study}' GROUP BY arm ORDER BY arm"
+
+
+def trials(first: int, count: int) -> pa.Table:
+    """Rows of trials, sorted by study and key."""
+    rng = np.random.default_rng(first)
+    number = np.arange(first, first + count)
+    place = number % STUDY
+    keys = [f"{n // STUDY:08x}{k:024x}" for n, k in zip(number, np.sort(rng.integers(0, 2**62, count)), strict=True)]
+    accuracy = rng.normal(0.8, 0.03, count)
+    config = [json.dumps({"arm": int(p) // 10, "fold": int(p) % FOLDS, "options": "x" * 300}) for p in place]
+    values: dict[str, Any] = {
+        "trial_key": keys,
+        "study": [f"study-{n // STUDY:06}" for n in number],
+        "arm": [f"arm {p // (FOLDS * SEEDS)}" for p in place],
+        "method": ["mul_dml"] * count,
+        "dataset": ["synthetic"] * count,
+        "fold": place % FOLDS,
+        "seed": place // FOLDS % SEEDS,
+        "protocol": ["sealed"] * count,
+        "status": ["done"] * count,
+        "epochs": np.full(count, EPOCHS),
+        "epochs_planned": np.full(count, EPOCHS),
+        "train_images": np.full(count, 160),
+        "validation_images": np.full(count, 40),
+        "test_images": np.full(count, 50),
+        "val_accuracy": accuracy + 0.01,
+        "test_accuracy": accuracy,
+        "test_macro_f1": accuracy - 0.01,
+        "seconds": rng.uniform(50, 60, count),
+        "config": config,
+        "started_at": 1_700_000_000_000_000 + number * 1_000_000,
+        "ended_at": 1_700_000_060_000_000 + number * 1_000_000,
+    }
+    return conform(pa.table(values), TABLES["trials"].schema)
+
+
+def epochs(rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+    """The curves of these trials."""
+    count = rows.num_rows * EPOCHS
+    keys = rows["trial_key"].take(pa.array(np.repeat(np.arange(rows.num_rows), EPOCHS)))
+    values = {
+        "trial_key": keys,
+        "epoch": np.tile(np.arange(1, EPOCHS + 1), rows.num_rows),
+        "train_loss": rng.normal(1, 0.1, count),
+        "val_accuracy": rng.normal(0.7, 0.1, count),
+        "val_loss": rng.normal(1, 0.1, count),
+        "train_accuracy": rng.normal(0.7, 0.1, count),
+        "seconds": rng.uniform(1, 2, count),
+    }
+    return conform(pa.table(values), TABLES["epochs"].schema)
+
+
+def generate(root: Path, total: int) -> Store:
+    """A compacted store of `total` trials, written as a compaction writes it."""
+    layout = Layout(root)
+    step = 100 * STUDY
+    chunks = [(first, min(step, total - first)) for first in range(0, total, step)]
+
+    def rows(table: str) -> Iterator[pa.Table]:
+        for first, count in chunks:
+            made = trials(first, count)
+            rank = np.arange(first, first + count)
+            if table == "epochs":
+                made, rank = epochs(made, np.random.default_rng(first)), np.repeat(rank, EPOCHS)
+            yield made.append_column(RANK, pa.array(rank))
+
+    def members() -> Iterator[pa.Table]:
+        schema = TABLES["members"].schema.append(pa.field(ORIGIN, pa.string()))
+        for first, count in chunks:
+            made = trials(first, count)
+            index = pa.array(np.arange(first, first + count) % STUDY)
+            columns = made.select(["study", "arm", "fold", "seed", "trial_key"]).append_column("index", index)
+            yield conform(columns.append_column(ORIGIN, columns["study"]), schema)
+
+    def studies() -> pa.Table:
+        schema = TABLES["studies"].schema.append(pa.field(ORIGIN, pa.string()))
+        names = [f"study-{n:06}" for n in range(total // STUDY)]
+        kinds = {"kind": ["ablation"] * len(names), "baseline": ["arm 0"] * len(names), "config": ["{}"] * len(names)}
+        metric = {"metric": ["test_accuracy"] * len(names)}
+        return conform(pa.table({"study": names, ORIGIN: names, **kinds, **metric}), schema)
+
+    files = {}
+    for table in ("trials", "epochs"):
+        files[table] = _write(layout, table, TABLES[table].schema, rows(table))
+    for table, found in (("members", members()), ("studies", iter([studies()]))):
+        schema = TABLES[table].schema.append(pa.field(ORIGIN, pa.string()))
+        files[table] = _write(layout, table, schema, found, {REPLACES: "[]"})
+    keys = np.concatenate([trials(*chunk)["trial_key"].to_numpy() for chunk in chunks]).astype("S32")
+    values = {"trial_key": keys, "status": np.full(total, 2, np.int8), "retrained": np.zeros(total, np.int32)}
+    values |= {"ended": np.zeros(total, np.int64), "row": np.arange(total)}
+    files[INDEX] = _write_bytes(layout, INDEX, index_bytes(values, ()))
+    layout.write_manifest([Generation(total, {name: file for name, file in files.items() if file})])
+    return Store(root)
+
+
+def bare(store: Store, sql: str) -> list[Any]:
+    """The answer of DuckDB alone over the same files."""
+    with duckdb.connect(":memory:") as connection:
+        [generation] = store._layout.generations()
+        for table, file in generation.files.items():
+            if table != INDEX:
+                path = store._layout.compact(file)
+                connection.execute(f"CREATE VIEW {table} AS FROM read_parquet('{path}')")
+        return connection.sql(sql).fetchall()
+
+
+def in_turn(repeats: int, *calls: Callable[[], Any]) -> list[float]:
+    """The median seconds of each call, after one that does not count."""
+    times: list[list[float]] = [[] for _ in calls]
+    for turn in range(repeats + 1):
+        for call, seconds in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            if turn:
+                seconds.append(time.perf_counter() - start)
+    return [statistics.median(seconds) for seconds in times]
+
+
+def questions(root: Path, total: int, repeats: int) -> None:
+    """Print the times of the questions."""
+    from results.tables import find_study, study_table
+
+    study = f"study-{total // STUDY // 2:06}"
+    arm_means = ARM_MEANS.format(study=study)
+    assert query(Store(root), arm_means).rows == bare(Store(root), arm_means)
+    print(f"| {total:,} trials | ours, s | bare DuckDB, s | ratio |\n|---|---:|---:|---:|")
+    for name, sql in (("arm means of a study, SQL", arm_means), ("mean curves over all epochs, SQL", CURVES)):
+        ours, theirs = in_turn(repeats, partial(lambda s: query(Store(root), s), sql), partial(bare, Store(root), sql))
+        print(f"| {name} | {ours:.3f} | {theirs:.3f} | {ours / theirs:.2f} |", flush=True)
+
+    def table() -> None:
+        store = Store(root)
+        study_table(store, find_study(store, study))
+
+    store = Store(root)
+    fresh, warm = in_turn(repeats, table, lambda: study_table(store, study))
+    print(
+        f"| table of an ablation, first of a process | {fresh:.3f} | | |\n| the same, store kept open | {warm:.3f} | | |"
+    )
+    commands = (["--table", study], [arm_means], ["--saved", "arms", f"study={study}"], ["--tables"])
+    for arguments in commands:
+        command = [sys.executable, str(ROOT / "results" / "query.py"), f"storage.root={root}", *arguments]
+        [seconds] = in_turn(max(1, repeats // 2), partial(subprocess.run, command, check=True, capture_output=True))
+        print(
+            f"| whole command, {' '.join(a if len(a) < 30 else 'SQL' for a in arguments)} | {seconds:.2f} | | |",
+            flush=True,
+        )
+
+
+def memory(root: Path, study: str) -> None:
+    """Ask the questions in this process and print its peak of resident memory."""
+    from results.tables import study_table
+
+    store = Store(root)
+    query(store, ARM_MEANS.format(study=study))
+    query(store, CURVES)
+    study_table(store, study)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024)
+
+
+def committing(folder: Path, repeats: int) -> None:
+    """Print what a commit costs in a small and in a large store, in turn."""
+    rows = [Store(generate(folder / name, size).root) for name, size in (("small", STUDY), ("large", 1000 * STUDY))]
+    key = iter(range(10**6))
+
+    def commit(store: Store) -> None:
+        name = f"new-{next(key)}"
+        row = {"trial_key": name, "study": "new", "status": "done"}
+        store.commit(name, {"trials": [row], "epochs": [{"trial_key": name, "epoch": e} for e in range(EPOCHS)]})
+
+    small, large = in_turn(repeats, *(partial(commit, store) for store in rows))
+    print(
+        f"\ncommit: {small * 1e3:.1f} ms at {STUDY:,} trials, {large * 1e3:.1f} ms at {1000 * STUDY:,}: ratio {large / small:.2f}"
+    )
+
+
+def compacting(folder: Path, count: int) -> None:
+    """Print how long the compaction of many parts takes."""
+    store = Store(folder / "parts")
+    from results.files import parquet_bytes
+
+    made = trials(0, count)
+    curves = epochs(made, np.random.default_rng(0))
+    for table, rows, each in (("trials", made, 1), ("epochs", curves, EPOCHS)):
+        (store.root / "parts" / table).mkdir(parents=True)
+        for index, key in enumerate(made["trial_key"].to_pylist()):
+            store._layout.part(table, key).write_bytes(parquet_bytes(rows.slice(index * each, each)))
+    start = time.perf_counter()
+    query(store, "SELECT count(*) FROM trials")
+    first = time.perf_counter() - start
+    start = time.perf_counter()
+    store.compact()
+    print(
+        f"compaction of {count:,} trials, 2 parts each: {time.perf_counter() - start:.1f} s (a question before it: {first:.1f} s)"
+    )
+    assert Store(store.root).read("epochs", ["epoch"]).num_rows == count * EPOCHS
+
+
+def main() -> None:
+    """Make the stores and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", type=int, default=1_000_000)
+    parser.add_argument("--small", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--keep", type=Path, help="folder of the stores, which are used again")
+    parser.add_argument("--memory", nargs=2, metavar=("ROOT", "STUDY"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory:
+        return memory(Path(given.memory[0]), given.memory[1])
+    print(
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, duckdb {duckdb.__version__}\n"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        for total in (given.small, given.large):
+            root = (given.keep or Path(scratch)) / f"{total}"
+            if not root.exists():
+                generate(root, total)
+            questions(root, total, given.repeats)
+            command = [sys.executable, __file__, "--memory", str(root), f"study-{total // STUDY // 2:06}"]
+            peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            print(f"| resident memory of these questions | {float(peak):.2f} GB | | |\n", flush=True)
+        committing(Path(scratch), 10 * given.repeats)
+        compacting(Path(scratch), given.small)
+    return None
+
+
+if __name__ == "__main__":
+    main()
