@@ -261,6 +261,6 @@ def _validation_subjects(
     if len(chosen) < min(wanted, 1):
         raise DatasetError(
             f"expected a training subject that can be held out for validation in fold {fold}, found that each of the "
-            f"{len(training)} is the only one with some class; set validation_fraction=0 or add subjects."
+            f"{len(training)} is the only one with some class; set protocol.validation_fraction=0 or add subjects."
         )
     return chosen
