@@ -123,8 +123,8 @@ def own_problems(name: str, own: object, config: Config) -> list[str]:
 def settled(config: Config, arm: Arm) -> Config:
     """The configuration that one arm is trained by.
 
-    Images follow a backbone or an augmentation of its own as they follow the study's: an arm with its own backbone has that one's image size
-    and channels, whatever was given for the others, and starts at random unless it names its weights.
+    Images follow a backbone or an augmentation of its own as they follow the study's: an arm with its own backbone has that one's
+    image size and channels, whatever was given for the others, and starts at random unless it names its weights.
     """
     own = arm.own
     if not own:

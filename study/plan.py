@@ -343,7 +343,10 @@ def study_name(config: Config, faces: FaceSet) -> str:
 
 
 def identity(config: Config) -> Config:
-    """The part of a configuration that makes a study what it is; a longer search is the same search, a table of another layout the same study."""
+    """The part of a configuration that makes a study what it is.
+
+    A longer search is the same search, and a table of another layout is of the same study.
+    """
     kept = {name: value for name, value in without(config, ADDED_SETTINGS).items() if name not in _OUTSIDE_NAME}
     kept["method"] = without(config["method"], ADDED_OPTIONS)
     dataset = {name: value for name, value in config["dataset"].items() if name not in _OUTSIDE_DATASET}

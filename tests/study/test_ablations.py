@@ -103,7 +103,7 @@ def test_trunks_have_images_of_their_own_size_and_share_the_rest(tiny_config):
     assert sizes["sgm-fmpnet"] == ("fmpnet", 52, 3)  # 48, and 4 that the augmentation crops away
     assert sizes["sgm-cvgg13"] == ("cvgg13", 68, 1)
     assert sizes["softmax-preact_resnet18"] == ("preact_resnet18", 36, 3)
-    assert len({spec.fingerprint for spec in specs.values()}) == 5
+    assert len({spec.fingerprint for spec in specs.values()}) == 4  # fmpnet and resnet18 see the same
     assert len({spec.key for spec in specs.values()}) == 15
     assert {(spec.epochs, spec.batch_size, spec.folds, spec.weights) for spec in specs.values()} == {(2, 70, 2, None)}
 
