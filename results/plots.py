@@ -61,7 +61,7 @@ def comparison_plot(store: Store, study: str, path: Path) -> Path:
 
     """
     table = comparison_table(store, study)
-    arms = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    arms = [arm for arm in (dict(zip(table.columns, row, strict=True)) for row in table.rows) if arm["planned"]]
     if not any(arm["n"] for arm in arms):
         raise StoreError(f"The study {study} has no trial that is done in {store.root}: train its trials first.")
     with rc_context(STYLE):
