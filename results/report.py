@@ -45,6 +45,8 @@ def write_report(store: Store, study: str, path: Path | None = None, live: bool 
     """
     text = page(store, study, live)
     if path is None:
+        if "://" in str(store.root):
+            raise StoreError(f"The store is {store.root}: say where to write in --output FILE.")
         if not NAME.fullmatch(study):
             raise StoreError(f"The study {study} has a name that makes no folder: say where to write in --output FILE.")
         path = Path(store.root) / "reports" / study / "report.html"

@@ -109,9 +109,9 @@ def _state(found: Found, planned: int, refreshed: bool) -> str:
 
 def _whose(found: Found, section: str) -> str:
     """Which trial a section of a search shows."""
-    if not found.searches or found.best is None or section not in OF_THE_BEST:
+    if not found.searches or found.shown is None or section not in OF_THE_BEST:
         return ""
-    return paragraph(f"Of this search the best trial is shown, {next(iter(found.arms))}.")
+    return paragraph(f"Of this search the best trial that is done is shown, {next(iter(found.arms))}.")
 
 
 def _question(found: Found) -> str:

@@ -120,9 +120,13 @@ def provenance(found: Found) -> str:
         "commit": [_commit(row["git_commit"], row["git_dirty"]) for row in found.trials],
         "data": [f"{row['dataset']}, {row['data_fingerprint'] or 'no fingerprint'}" for row in found.trials],
         "split": [f"{row['folds']} folds, {row['fold_rule']}; protocol {row['protocol']}" for row in found.trials],
-        "device": [f"{row['device']}; {row['threads']} threads; host {row['host']}" for row in found.trials],
+        "device": [
+            f"{_kind(row)}; {row['threads'] or '?'} threads; host {row['host'] or 'unknown'}" for row in found.trials
+        ],
         "versions": [_versions(row["versions"]) for row in found.trials],
-        "numerics": [f"{row['method']} {row['numerics']}, source {row['source_hash']}" for row in found.trials],
+        "numerics": [
+            f"{row['method']} {row['numerics']}, source {row['source_hash'] or 'unknown'}" for row in found.trials
+        ],
         "retrained": [count(row["retrained"], "time") for row in found.trials if row["retrained"]],
         "note of a method": [f"{row['method']}: {row['notes']}" for row in found.trials if row["notes"]],
     }.items():

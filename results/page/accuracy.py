@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from results.comparison import digits as digits_of
 from results.page.found import Found, Row
 from results.page.markup import count, details, figure, missing, panels, paragraph, short, table
 from results.page.svg import MARKERS, Chart, Scale, bounds, digits, legend, marker_path, series
@@ -42,7 +43,7 @@ def against_threshold(found: Found) -> str:
     lines = {name: points for name, points in lines.items() if len({x for x, _ in points}) > 1}
     if not lines:
         return missing("There are no arms that differ in a single threshold.")
-    sign = -1 if found.metric.endswith("loss") else 1
+    sign = -1 if found.rows.less_is_better else 1
     others.sort(key=lambda row: (row["arm"] != found.baseline, -sign * row["mean"]))
     return _lines(found, lines, "threshold", others[:OTHERS])
 
@@ -58,10 +59,13 @@ def against_slices(found: Found) -> str:
             for width, each in (("slice_dim", "a slice"), ("embedding_dim", "in all")):
                 name = f"{trial['form'] or trial['method']}, {trial[width]} dimensions {each}{same}"
                 lines[name].append((trial["slices"], row))
-    lines = {name: points for name, points in lines.items() if len({x for x, _ in points}) > 1}
+    drawn: dict[str, list[Point]] = {}
+    for name, points in lines.items():
+        if len({x for x, _ in points}) > 1 and points not in drawn.values():
+            drawn[name] = points
     return (
-        _lines(found, lines, "slices", [])
-        if lines
+        _lines(found, drawn, "slices", [])
+        if drawn
         else missing("There are no arms that differ in their number of slices.")
     )
 
@@ -72,7 +76,7 @@ def _means(found: Found) -> str:
     ends = [row[end] for row in rows for end in ("low", "mean", "high") if row[end] is not None]
     height = STEP * len(rows) + 52
     chart = Chart(
-        f"{found.words}, mean and 95 % interval", "; ".join(_sentence(row) for row in rows) + ".", height=height
+        f"{found.words}, mean and 95 % interval", "; ".join(_sentence(found, row) for row in rows) + ".", height=height
     ).spanned(bounds(ends, found.fraction), (0, 1))
     chart.x = Scale(chart.x.low, chart.x.high, 12, chart.width - 12)
     bottom = height - 38
@@ -92,7 +96,7 @@ def _means(found: Found) -> str:
         hollow = " hollow" if "paper" in row["protocol"] else ""
         chart.parts.append(
             f'<path class="dot s0{hollow}" d="M{chart.x(row["mean"]):.1f} {y + 9:.1f}{marker_path("o")}">'
-            f"<title>{short(_sentence(row), 200)}</title></path>"
+            f"<title>{short(_sentence(found, row), 200)}</title></path>"
         )
     return chart.svg()
 
@@ -103,7 +107,9 @@ def _lines(found: Found, lines: dict[str, list[Point]], label: str, levels: Sequ
     ends = [row[end] for row in (*rows, *levels) for end in ("low", "mean", "high") if row[end] is not None]
     xs = sorted({x for points in lines.values() for x, _ in points})
     chart = Chart(
-        f"{found.words} against {label}", "; ".join(dict.fromkeys(map(_sentence, [*rows, *levels]))) + ".", height=250
+        f"{found.words} against {label}",
+        "; ".join(dict.fromkeys(_sentence(found, row) for row in (*rows, *levels))) + ".",
+        height=250,
     )
     chart.spanned(bounds(xs), bounds(ends, found.fraction))
     chart.axes(label, found.words, ticks=xs if len(xs) <= 8 else ())
@@ -118,7 +124,7 @@ def _lines(found: Found, lines: dict[str, list[Point]], label: str, levels: Sequ
         for x, row in points:
             if row["low"] is not None:
                 chart.rule(chart.x(x), chart.y(row["low"]), chart.x(x), chart.y(row["high"]), f"interval {kind}")
-            chart.dot(x, row["mean"], f"dot {kind}", marker, _sentence(row))
+            chart.dot(x, row["mean"], f"dot {kind}", marker, _sentence(found, row))
         keys += [(kind, "line", name)] if len(lines) == 1 else [(kind, marker, name)]
     for place, row in enumerate(levels, len(lines)):
         chart.rule(chart.x.start, chart.y(row["mean"]), chart.x.end, chart.y(row["mean"]), f"line {series(place)}")
@@ -138,10 +144,11 @@ def _scattered(found: Found, label: str, where: Callable[[Row], float | None]) -
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for x, row in placed:
         groups[_called(row)].append((x, row[found.metric]))
+    values = [row[found.metric] for _, row in placed]
     chart = Chart(
         f"{found.words} against {label}",
-        f"{count(len(placed), 'trial')}, the best {max(row[found.metric] for _, row in placed):.3f}.",
-    ).spanned(bounds(x for x, _ in placed), bounds((row[found.metric] for _, row in placed), found.fraction))
+        f"{count(len(placed), 'trial')}, from {min(values):.3f} to {max(values):.3f}.",
+    ).spanned(bounds(x for x, _ in placed), bounds(values, found.fraction))
     chart.axes(label, found.words, whole=label == "slices")
     keys = []
     for place, (name, dots) in enumerate(sorted(groups.items())):
@@ -173,7 +180,8 @@ def _with_trial(found: Found) -> list[tuple[Row, Row]]:
     """Each row of the comparison with a trial of its arm that is done."""
     pairs = []
     for row in found.compared:
-        keys = [key for key in found.arms[row["arm"]] if found.rows.trials.get(key, {}).get("status") == "done"]
+        # A level of what is measured in every trial, such as K, is no arm.
+        keys = [key for key in found.arms.get(row["arm"], ()) if found.rows.trials.get(key, {}).get("status") == "done"]
         pairs += [(row, found.rows.trials[keys[0]])] if keys else []
     return pairs
 
@@ -182,6 +190,6 @@ def _called(trial: Row) -> str:
     return f"{trial['method']}, {trial['form']}" if trial["form"] else str(trial["method"])
 
 
-def _sentence(row: Row) -> str:
-    interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return f"{row['arm']}: {row['mean']:.3f}{interval}, n = {row['n']}"
+def _sentence(found: Found, row: Row) -> str:
+    low, mean, high = (digits_of(row[end], found.metric) for end in ("low", "mean", "high"))
+    return f"{row['arm']}: {mean}{f' [{low}, {high}]' if low else ''}, n = {row['n']}"

@@ -82,7 +82,7 @@ class Found:
     def best(self) -> Row | None:
         """Of all trials that did not fail the one with the best metric, the first of equals."""
         some = [row for row in self.trials if row["status"] != "failed" and row[self.metric] is not None]
-        sign = -1 if self.metric.endswith("loss") else 1
+        sign = -1 if self.rows.less_is_better else 1
         return max(some, key=lambda row: sign * row[self.metric], default=None)
 
     @cached_property
@@ -92,12 +92,18 @@ class Found:
         return [self.rows.trials[key] for key in keys if key in self.rows.trials]
 
     @cached_property
+    def shown(self) -> Row | None:
+        """The trial of a search that its figures of one trial show: the best of those done, which were evaluated in full."""
+        sign = -1 if self.rows.less_is_better else 1
+        return max(self.rows.done(), key=lambda row: (sign * row[self.metric], row["trial_key"]), default=None)
+
+    @cached_property
     def arms(self) -> dict[str, dict[str, Place]]:
-        """Fold and seed of the trials of each arm by their key, in the order of the plan; of a search, the best trial alone."""
+        """Fold and seed of the trials of each arm by their key, in the order of the plan; of a search, the trial shown."""
         found: dict[str, dict[str, Place]] = {}
         for member in self.rows.members:
             key = member["trial_key"]
-            if not self.searches or (self.best is not None and key == self.best["trial_key"]):
+            if not self.searches or (self.shown is not None and key == self.shown["trial_key"]):
                 found.setdefault(member["arm"], {})[key] = (member["fold"], member["seed"])
         return found
 
@@ -117,7 +123,7 @@ class Found:
 
 def words(column: str) -> str:
     """A column as people call it."""
-    return column.replace("val_", "validation ").replace("_", " ")
+    return column.replace("val_", "validation ").replace("train_", "training ").replace("_", " ")
 
 
 def tally(values: Iterable[Any]) -> list[tuple[Any, int]]:

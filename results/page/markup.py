@@ -60,15 +60,18 @@ def scroll(label: str, body: str) -> str:
 
 
 def table(found: Table, caption: str, sortable: bool = True) -> str:
-    """A table with a caption, in a box that scrolls; its first column names the row."""
+    """A table with a caption, in a box that scrolls; its first column names the row, and what is marked stands out."""
     header, rows = found.for_people()
     numbers = [_numeric(row[place] for row in rows) for place in range(len(header))]
     classes = [' class="n"' if numeric else "" for numeric in numbers]
     head = "".join(f'<th scope="col"{kind}>{esc(name)}</th>' for name, kind in zip(header, classes, strict=True))
     lines = []
-    for row in rows:
-        cells = [f"<td{kind}>{esc(cell)}</td>" for cell, kind in zip(row[1:], classes[1:], strict=True)]
-        lines.append(f'<tr><th scope="row"{classes[0]}>{esc(row[0])}</th>{"".join(cells)}</tr>\n')
+    for line, row in enumerate(rows):
+        texts = [
+            f"<strong>{esc(cell)}</strong>" if (line, i) in found.marked else esc(cell) for i, cell in enumerate(row)
+        ]
+        cells = [f"<td{kind}>{cell}</td>" for cell, kind in zip(texts[1:], classes[1:], strict=True)]
+        lines.append(f'<tr><th scope="row"{classes[0]}>{texts[0]}</th>{"".join(cells)}</tr>\n')
     kind = ' class="sortable"' if sortable and len(rows) > 2 else ""
     body = f"<table{kind}><caption>{esc(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(lines)}</tbody></table>"
     return scroll(caption, body)

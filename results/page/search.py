@@ -36,7 +36,7 @@ def _answered(found: Found) -> list[Trial]:
 
 def _history(found: Found, trials: list[Trial]) -> str:
     """The value of each trial in the order of the proposals, and the best so far."""
-    pick = min if found.metric.endswith("loss") else max
+    pick = min if found.rows.less_is_better else max
     values = [row[found.metric] for _, row, _ in trials]
     chart = Chart(
         f"{found.words} of the trials in their order", f"{count(len(values), 'trial')}, the best {pick(values):.3f}."
@@ -72,7 +72,7 @@ def _parallel(found: Found, trials: list[Trial]) -> str:
         columns.append(_axis(chart, places[place], top, bottom, name, values, place % 2))
     reached = [row[found.metric] for _, row, _ in kept]
     columns.append(_axis(chart, places[-1] if names else width / 2, top, bottom, found.words, reached, len(names) % 2))
-    sign = -1 if found.metric.endswith("loss") else 1
+    sign = -1 if found.rows.less_is_better else 1
     order = sorted(range(len(kept)), key=lambda i: (sign * reached[i], -kept[i][0]))
     lines = []
     for i in order:

@@ -78,6 +78,9 @@ def _figure(name: str, label: str, meaning: str, means: dict[str, Means]) -> str
                 called = f"{place + 1}" + ("" if tau is None else f": {tau:g}")
                 entries.append((ramp(number, len(curves)), called, curve))
             charts.append(_chart(arm, label, entries))
+    charts = [chart for chart in charts if chart]
+    if not charts:
+        return missing(f"No slice has its share of {meaning.split(':')[0]}.")
     return figure(
         f"{label.capitalize()}: share of {meaning}. By epoch, mean over folds and seeds; one line a slice, with its threshold.",
         panels(charts),
@@ -89,8 +92,10 @@ def _chart(title: str, label: str, entries: list[tuple[str, str, list[tuple[int,
         (kind, name, [(epoch, value) for epoch, value in curve if value is not None]) for kind, name, curve in entries
     ]
     known = [entry for entry in known if entry[2]]
+    if not known:
+        return ""
     values = [value for _, _, curve in known for _, value in curve]
-    last = max((epoch for _, _, curve in known for epoch, _ in curve), default=1)
+    last = max(epoch for _, _, curve in known for epoch, _ in curve)
     ends = "; ".join(f"{name}: {curve[-1][1]:.3f}" for _, name, curve in known)
     chart = Chart(title, f"{label} after the last epoch: {ends}.", height=190)
     chart.spanned((1, max(2, last)), bounds([0.0, *values], fraction=True)).axes("epoch", label, whole=True)

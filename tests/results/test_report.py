@@ -93,9 +93,11 @@ def test_the_page_of_an_ablation_has_everything(store):
         *(name for name, _, _ in SECTIONS),
     ]
     for name, _, _ in SECTIONS:
-        if name not in ("threshold", "slices", "search", "failures"):
+        if name not in ("threshold", "slices", "diagnostics", "search", "failures"):
             assert 'class="missing"' not in re.search(f'<section id="{name}".*?</section>', text, re.DOTALL)[0], name
     assert "12 of 12 trials are done, 0 failed" in outline.text
+    assert "Active: share of anchors" in section(text, "diagnostics")
+    assert "No slice has its share of anchors that are judged incompletely." in section(text, "diagnostics")
     assert "demo-0-0-0" in section(text, "table")
     assert "The arms of demo" in section(text, "table")
     assert "no search" in section(text, "search")
@@ -111,7 +113,7 @@ def test_the_page_of_a_search_has_everything(store):
     assert "mul" in section(text, "search")
     assert "Importances need a parameter that differs" not in text
     assert "RuntimeError: the loss is NaN" in section(text, "failures")
-    assert "the best trial is shown" in section(text, "confusion")
+    assert "the best trial that is done is shown" in section(text, "confusion")
     assert Outline(text).of("polyline") == []
 
 
@@ -282,6 +284,21 @@ def test_arms_are_drawn_along_their_threshold_and_their_slices(store):
     # One slice of 64 dimensions, and 4 and 7 of them, in one line.
     assert "dual, 64 dimensions a slice" in slices.text
     assert "mul_dml-4" in slices.text
+
+
+def test_the_question_the_best_and_the_layout_are_those_of_the_study(store):
+    fake_ablation(store, whole=True, test_knn_accuracy=0.5)
+    study = store.read("studies").to_pylist()[0]
+    layout = {"rows": "loss", "columns": "width", "arms": {"softmax": ["none", "64"], "dual": ["dual", "64"]}}
+    store.write("studies", "demo", [study | {"question": "Does it help?", "layout": json.dumps(layout)}])
+    text = page(store, "demo")
+    assert "Does it help?" in section(text, "question")
+    assert "Rows: loss; columns: width." in section(text, "table")
+    assert len(re.findall("<td[^>]*><strong>0.8", text)) == 1
+    # Along K, which every trial measures, there is a mean for each K.
+    layout = {"rows": "arm", "columns": "k", "arms": {}}
+    store.write("studies", "demo", [study | {"layout": json.dumps(layout), "metric": "test_knn_accuracy"}])
+    assert "dual, K = 11 (n = 6)" in section(page(store, "demo"), "table")
 
 
 def test_paper_is_marked(store):
