@@ -14,6 +14,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # run as a file, Python would look for modules in results/
 
 import argparse  # noqa: E402 - the path comes first
+import os  # noqa: E402
 import re  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from typing import NoReturn  # noqa: E402
@@ -61,10 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status, 2 for what cannot be written."""
     try:
         given = _arguments(sys.argv[1:] if arguments is None else arguments)
+        if given.live:
+            os.nice(10)  # the study goes first
         store = Store(given.root)
         if store.is_empty():
             raise StoreError(f"There are no results in {store.root}: run a study first, or set storage.root=FOLDER.")
-        print(write_report(store, find_study(store, given.study), given.output, given.live))
+        study = given.study if given.live else find_study(store, given.study)
+        print(write_report(store, study, given.output, given.live))
     except StoreError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -81,7 +85,11 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="*", metavar="STUDY or storage.root=FOLDER")
     parser.add_argument("--output", type=Path, metavar="FILE")
-    parser.add_argument("--live", action="store_true", help="a page that is read again until the study is finished")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="of the study of this very name: a page that a browser reads again until it is finished",
+    )
     given = parser.parse_intermixed_args(arguments)
     given.root, studies = str(DEFAULT_STORE), []
     for word in given.words:

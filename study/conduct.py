@@ -186,14 +186,18 @@ def carry_out(study: Study) -> None:
         return
 
     from study import engine
+    from study.live import LivePage
     from study.progress import Display
+
+    live = LivePage(study.store, study.name)
 
     def ended(key: str, status: str) -> None:
         (study.failed if status == "failed" else study.new).add(key)
+        live.look()
 
     with engine.cluster(study.config):
         register(study)
-        with Display(study.name, len(indices), study.metric) as display:
+        with live, Display(study.name, len(indices), study.metric) as display:
             engine.run(study.config, study.store, display, study.metric, provenance.code(), ended, trials, scheduler)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from results.distances import distances_table, distributions, wasserstein_table
 from results.embeddings import distance_plot, plane_plot, write_pictures
 from results.plots import comparison_plot, learning_curves
+from results.report import write_report
 from results.tables import render, study_table
 from study.conduct import Study
 from study.config import DEFAULT_STORE, Config
@@ -34,6 +35,7 @@ def report(study: Study, console: Console) -> int:
     rows = store.read("trials", ["trial_key", "status", "arm", "error", study.metric], study=study.name)
     failed = rows.filter(pc.equal(rows["status"], "failed")).to_pylist()
     console.print(f"table   {folder / 'table.md'}\nplots   {folder}", highlight=False, soft_wrap=True)
+    console.print(f"report  {_page(study)}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"next    {_python()} results/query.py --table {study.name} --format latex{place(study.config)}",
         highlight=False,
@@ -51,6 +53,14 @@ def report(study: Study, console: Console) -> int:
         f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True
     )
     return 1 if failed or study.failed else 0
+
+
+def _page(study: Study) -> str:
+    """Where the page is that shows all of it, or why there is none: a study is worth more than its page."""
+    try:
+        return str(write_report(study.store, study.name))
+    except Exception as error:
+        return f"not written: {error}"
 
 
 def _embedding_figures(study: Study, folder: Path) -> None:

@@ -1,0 +1,62 @@
+"""The live view: the report of a study, written again now and then while it runs, by a process of its own.
+
+Of a process of its own the study loses no time, and nothing that happens to it happens to the study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+from results import Store
+from study.config import ROOT
+
+
+class LivePage:
+    """Writes the page when the study begins, and when a trial has ended and the last page is older than `every` seconds.
+
+    Args:
+        store: the results.
+        study: its name.
+        every: seconds.
+
+    """
+
+    def __init__(self, store: Store, study: str, every: float = 30.0) -> None:
+        root = str(store.root)
+        self.command = [sys.executable, str(ROOT / "results" / "report.py"), study, f"storage.root={root}", "--live"]
+        self.every, self.begun = every, -float("inf")
+        self.local = "://" not in root
+        self.writer: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> LivePage:
+        self.look()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What is being written is given up: the report at the end of the study takes its place."""
+        if self.writer is not None:
+            self.writer.kill()
+            self.writer.wait()
+
+    def look(self) -> None:
+        """Begin a page where it is time for one, and none is being written; never waits and never fails."""
+        now = time.monotonic()
+        if not self.local or now - self.begun < self.every:
+            return
+        if self.writer is not None and self.writer.poll() is None:
+            return
+        self.begun = now
+        nothing = subprocess.DEVNULL
+        with contextlib.suppress(OSError):
+            self.writer = subprocess.Popen(
+                self.command,
+                stdin=nothing,
+                stdout=nothing,
+                stderr=nothing,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                start_new_session=True,  # an interruption is the study's
+            )
