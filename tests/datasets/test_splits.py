@@ -193,7 +193,7 @@ PEOPLE = [f"p{index // 2}" for index in range(8)]
         ([0, 1] * 4, PEOPLE, {"fold": 0, "folds": 4, "validation_fraction": 1.0}, "below 1, found 1.0"),
         ([0, 1] * 4, PEOPLE, {"fold": 0, "folds": 4, "validation_fraction": -0.1}, "at least 0"),
         ([1, 1, 0, 0, 0, 0, 0, 0], PEOPLE, {"fold": 0, "folds": 4}, "found nobody with 'class1'"),
-        ([0, 1, 0, 1], PEOPLE[:4], {"fold": 0, "folds": 2}, "set validation_fraction=0"),
+        ([0, 1, 0, 1], PEOPLE[:4], {"fold": 0, "folds": 2}, "set protocol.validation_fraction=0"),
     ],
 )
 def test_what_cannot_be_split_is_said(make_faces, labels, subjects, options, words):
