@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from results import Store, StoreError
-from results.query import main, query
+from results import Store, StoreError, asking
+from results.asking import FUNCTIONS, query
+from results.query import main, saved
 from results.schema import TABLES
 from tests.results.fakes import fake_ablation, fake_search, fake_trial
 
@@ -114,6 +115,50 @@ def test_times_are_utc_whatever_the_zone_of_the_machine(ask, monkeypatch):
         "EXPLAIN ANALYZE COPY trials TO 'out.csv'",
         "EXPORT DATABASE 'out'",
         "SELECT * FROM store",
+        "SELECT * FROM read_parquet('/dev/fd/3')",
+        "SELECT * FROM parquet_metadata('/dev/fd/3')",
+        "SELECT * FROM main.read_blob('/etc/passwd')",
+        "SELECT * FROM \"read_text\" /* x */ ('/etc/passwd')",
+        "SELECT (SELECT content FROM read_text('/etc/passwd'))",
+        "SELECT 1 WHERE EXISTS (FROM glob('/*'))",
+        "WITH a AS MATERIALIZED (FROM read_csv('/etc/passwd')) FROM a",
+        "SELECT 1 UNION ALL SELECT 2 FROM trials, LATERAL (FROM read_text(trials.arm))",
+        "SELECT * FROM query('SELECT * FROM read_text(''/etc/passwd'')')",
+        "SELECT * FROM query_table('trials')",
+        "FROM json_execute_serialized_sql(json_serialize_sql('SELECT * FROM trials'))",
+        "SELECT * FROM arrow_scan(1, 2, 3)",
+        "SELECT * FROM seq_scan('trials')",
+        "SELECT * FROM python_map_function(1)",
+        "SELECT * FROM enable_logging(storage='file', storage_path='log')",
+        "SELECT * FROM create_external_resource('x')",
+        "SELECT * FROM checkpoint()",
+        "SELECT * FROM duckdb_secrets()",
+        "SELECT * FROM duckdb_settings()",
+        "PIVOT (FROM read_text('/etc/passwd')) ON filename USING count(*)",
+        "PIVOT (FROM arrow_scan(1, 2, 3)) ON a USING count(*)",
+        "EXPLAIN ANALYZE SELECT * FROM read_text('/etc/passwd')",
+        "EXPLAIN SELECT * FROM glob('*')",
+        "FROM 's3://bucket/x.parquet'",
+        "FROM 'https://example.org/x.csv'",
+        "CALL enable_logging()",
+        "EXECUTE x",
+        "PREPARE x AS SELECT 1",
+        "USE memory",
+        "SET VARIABLE study = 'x'",
+        "INSERT INTO trials VALUES (1)",
+        "UPDATE trials SET arm = 'x'",
+        "MERGE INTO trials USING members USING (trial_key) WHEN MATCHED THEN DELETE",
+        "TRUNCATE trials",
+        "DROP VIEW trials",
+        "CREATE MACRO f() AS 1",
+        "CREATE SECRET (TYPE s3)",
+        "DETACH memory",
+        "CHECKPOINT",
+        "VACUUM",
+        "BEGIN",
+        "IMPORT DATABASE 'x'",
+        "COPY (SELECT 1) TO '/dev/fd/3'",
+        "WITH a AS (DELETE FROM trials RETURNING *) FROM a",
         "",
         "-- nothing",
     ],
@@ -126,9 +171,114 @@ def test_a_query_reads_only_the_tables_and_writes_nothing(store, sql, tmp_path, 
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.parametrize("sql", [
+    "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT sum(n) FROM r",
+    "FROM trials SELECT count(*)",
+    "SELECT * FROM range(3), unnest([1, 2])",
+    "PIVOT trials ON arm USING avg(test_accuracy) GROUP BY fold",
+    "SELECT * FROM (PIVOT trials ON arm IN ('dual', 'softmax') USING avg(test_accuracy) GROUP BY fold)",
+    "EXPLAIN ANALYZE SELECT count(*) FROM trials",
+    "SUMMARIZE trials",
+    "SHOW TABLES",
+    "SELECT column_name FROM information_schema.columns WHERE table_name = 'trials'",
+    "SELECT t.arm FROM trials t SEMI JOIN epochs e USING (trial_key)",
+    "SELECT * FROM trials QUALIFY row_number() OVER (PARTITION BY arm ORDER BY seconds) = 1",
+    "-- a comment\nSELECT 1;",
+])  # fmt: skip
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_a_query_may_do(store, sql, compacted):
+    if compacted:
+        store.compact()
+    assert query(store, sql).rows
+
+
+def test_no_function_that_reads_or_writes_anything_is_allowed():
+    """A later DuckDB may have functions that nobody has looked at; only what is named is allowed, and it is harmless."""
+    assert not [name for name in FUNCTIONS if any(w in name for w in ("read", "scan", "file", "query", "log", "sql"))]
+
+
+def test_settings_are_locked_and_memory_and_threads_are_bounded(store):
+    [row] = query(
+        store, "SELECT current_setting('enable_external_access'), current_setting('lock_configuration'), "
+        "current_setting('memory_limit'), current_setting('threads')"
+    ).rows  # fmt: skip
+    assert (row[0], row[1], row[2]) == (False, True, "572.2 MiB")
+    assert 1 <= row[3] <= 8
+
+
+def test_an_answer_of_too_many_cells_is_refused(store, monkeypatch):
+    monkeypatch.setattr(asking, "CELLS", 100)
+    assert query(store, "FROM range(100)").rows
+    with pytest.raises(StoreError, match="more than 100 cells: aggregate"):
+        query(store, "FROM range(101)")
+    with pytest.raises(StoreError, match="more than 100 cells"):
+        query(store, "FROM range(1000000000000)")
+
+
+def test_two_tables_are_of_one_moment(store, monkeypatch):
+    """A trial that is committed while a query starts is in all the tables or in none."""
+    from results.layout import Layout
+
+    generations = Layout.generations
+
+    def busy(layout):
+        monkeypatch.setattr(Layout, "generations", generations)
+        Store(store.root).commit("late", fake_trial("late"))
+        Store(store.root).compact()
+        return generations(layout)
+
+    monkeypatch.setattr(Layout, "generations", busy)
+    sql = "SELECT (SELECT count(*) FROM trials), (SELECT count(DISTINCT trial_key) FROM epochs)"
+    assert query(store, sql).rows in ([(9, 9)], [(10, 10)])
+
+
+def test_a_query_reads_on_when_its_files_are_removed(store):
+    store.compact()
+    with store.snapshot(["trials"]) as snapshot:
+        store.commit("new", fake_trial("new"))
+        for _ in range(3):
+            store.commit(f"new{_}", fake_trial(f"new{_}"))
+            store.compact()
+        assert snapshot.rows("trials", TABLES["trials"].schema).num_rows == 9
+
+
+@pytest.mark.parametrize("name", sorted(saved()))
+@pytest.mark.parametrize("compacted", [False, True])
+def test_saved_queries(store, ask, name, compacted):
+    store.write("audits", "a", [{"trial_key": "demo-0-0-0", "protocol": "sealed"}])
+    if compacted:
+        store.compact()
+    status, out, err = ask("--saved", name, "study=demo", "--format", "csv")
+    assert (status, err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert {row["study"] for row in rows} == (set() if name == "failures" else {"demo"})
+    every = list(csv.DictReader(io.StringIO(ask("--saved", name, "--format", "csv")[1])))
+    assert {row["study"] for row in every} == ({"hunt"} if name in ("failures", ) else
+        {"demo"} if name == "confusions" and not every else {row["study"] for row in every})  # fmt: skip
+    assert len(every) >= len(rows)
+
+
+def test_the_saved_queries_are_listed_with_their_questions(ask):
+    listed = json.loads(ask("--saved", "--format", "json")[1])
+    assert [row["saved"] for row in listed] == sorted(saved())
+    assert all(row["question"].count("?") == 1 for row in listed)
+
+
+def test_the_schema_is_browsed(ask):
+    rows = {row["table"]: row["rows"] for row in json.loads(ask("--tables", "--format", "json")[1])}
+    assert list(rows) == list(TABLES)
+    assert (rows["trials"], rows["studies"], rows["audits"]) == (9, 2, 0)
+    status, out, _ = ask("--columns", "epochs", "--format", "csv")
+    assert status == 0
+    assert [row["column"] for row in csv.DictReader(io.StringIO(out))] == TABLES["epochs"].schema.names
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        (["--columns", "trails"], "There is no table trails; did you mean trials?"),
+        (["--saved", "arm"], "There is no saved query arm; did you mean arms?"),
+        (["--saved", "arms", "--tables"], "Expected one query"),
         (["SELECT acuracy FROM trials"], 'Referenced column "acuracy" not found'),
         (["SELECT * FROM trails"], "There is no table trails; did you mean trials?"),
         (["SELEC 1"], "syntax error"),

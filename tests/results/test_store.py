@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from results import Store, StoreError
+from results import Store, StoreError, bulk, compaction
+from results.asking import query
 from results.schema import TABLES, TRIAL_TABLES
 from tests.results.fakes import START, content, fake_ablation, fake_search, fake_trial
 
@@ -160,7 +161,9 @@ def test_names_that_are_no_file_names_are_refused(store):
         store.write("members", "s", [])
 
 
-@pytest.mark.parametrize("root", ["gs://bucket/tables", "s3://", "s3://bucket/../other", "s3://key:secret@bucket/tables"])
+@pytest.mark.parametrize(
+    "root", ["gs://bucket/tables", "s3://", "s3://bucket/../other", "s3://key:secret@bucket/tables"]
+)
 def test_another_scheme_is_refused_in_one_sentence(root):
     with pytest.raises(StoreError, match=r"^Expected a folder or s3://BUCKET/PREFIX .* set storage\.root\.$"):
         Store(root)
@@ -284,3 +287,77 @@ def test_the_store_that_an_earlier_version_wrote_is_read(version):
         seen = [json.loads(json.dumps({name: row[name] for name in rows[0]}, default=str)) for row in found]
         assert sorted(seen, key=repr) == sorted(rows, key=repr), table
     assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["tables", "a [b] *"])
+def test_many_parts_are_read_at_once_as_they_are_one_by_one(tmp_path, monkeypatch, name):
+    store = Store(tmp_path / name)
+    fake_ablation(store, folds=4, seeds=2, whole=True)
+    expected = content(store)
+    old = store.root / "parts" / "trials" / "demo-0-0-0.parquet"
+    monkeypatch.setattr(bulk, "MANY", 2)
+    monkeypatch.setattr(bulk, "AT_ONCE", 7)
+    assert content(Store(store.root)) == expected
+    pq.write_table(pq.read_table(old).drop_columns("notes"), old)  # as an earlier version wrote it
+    assert content(Store(store.root)) == expected
+    store.compact()
+    assert content(store) == expected
+    assert content(Store(store.root)) == expected
+
+
+def test_a_damaged_part_among_many_is_named(store, monkeypatch):
+    monkeypatch.setattr(bulk, "MANY", 2)
+    fake_ablation(store)
+    path = store.root / "parts" / "epochs" / "demo-0-1-0.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match=r"parts/epochs/demo-0-1-0\.parquet, which is damaged"):
+        store.read("epochs")
+
+
+def test_a_study_of_a_compacted_store_reads_its_own_row_groups(store, monkeypatch):
+    monkeypatch.setattr(compaction, "GROUP", {"trials": 4, "members": 4})
+    monkeypatch.setattr(compaction, "ROWS", 10)
+    for name in ("a", "b", "c", "d"):
+        fake_ablation(store, name, whole=True)
+    store.write("members", "e", [{"study": "e", "arm": "x", "index": 0, "trial_key": "c-0-0-1"}])  # of another study
+    expected = {name: {t: sorted(map(repr, store.read(t, study=name).to_pylist())) for t in TABLES} for name in "abcde"}
+    store.compact()
+    asked = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda f, i, *a, **k: asked.append(i) or read(f, i, *a, **k))
+    for name, tables in expected.items():
+        for table, rows in tables.items():
+            assert sorted(map(repr, store.read(table, study=name).to_pylist())) == rows, (name, table)
+    asked.clear()
+    store.read("epochs", study="c")
+    some = len(asked)
+    asked.clear()
+    store.read("epochs")
+    assert len(asked) == 15
+    assert some < 15
+
+
+def test_rows_that_a_later_generation_replaced_do_not_count(store):
+    """Failed trials are compacted away, then done again and compacted into a generation of their own."""
+    fake_ablation(store, "a", folds=5)
+    store.commit("f1", fake_trial("f1", study="a", status="failed", epochs=1))
+    store.commit("f2", fake_trial("f2", study="z", status="failed", epochs=1))
+    store.write(
+        "members", "z", [{"study": "z", "index": 0, "trial_key": "f1"}, {"study": "z", "index": 1, "trial_key": "f2"}]
+    )
+    store.compact()
+    store.commit("f1", fake_trial("f1", study="z"))
+    store.commit("f2", fake_trial("f2", study="z"))
+    store.write("members", "z", [{"study": "z", "index": i, "trial_key": f"f{i + 1}"} for i in range(2)])
+    for _ in range(3):
+        assert sorted(store.read("trials", ["status"], "z")["status"].to_pylist()) == ["done", "done"]
+        assert store.read("epochs", study="z").num_rows == 6
+        assert store.read("members", study="z").num_rows == 2
+        assert query(store, "SELECT count(*), count(DISTINCT trial_key), max(status) FROM trials").rows == [
+            (22, 22, "done")
+        ]
+        assert query(store, "SELECT count(*) FROM epochs").rows == [(66,)]
+        assert query(store, "SELECT count(*) FROM members WHERE study = 'z'").rows == [(2,)]
+        assert store.statuses(["f1", "no"]) == {"f1": "done"}
+        store.compact()
+        assert len(json.loads((store.root / "MANIFEST.json").read_text())["generations"]) == 2
