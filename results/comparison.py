@@ -155,7 +155,7 @@ def _caption(rows: StudyRows, ratio: float | None, arms: list[Arm], found: list[
         parts.append(f"Rows: {layout['rows']}; columns: {columns.get(layout['columns'], layout['columns'])}.")
     if ratio is not None:
         unit = (
-            f"Mean {words} over J = {folds} folds, each the mean of its {_count(seeds, 'seed')}; n counts trainings. "
+            f"Mean {words} over J = {folds} folds{f', each the mean of its {seeds} seeds' if seeds > 1 else ''}; n counts trainings. "
             if folds > 1
             else f"Mean {words} over J = {_count(seeds, 'seed')}. "
         )

@@ -184,11 +184,42 @@ def _with_marks(table: Table, rows: Sequence[Sequence[str]], mark: Callable[[str
     ]
 
 
+_GREEK = (
+    *(
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        None,
+    ),
+    *("pi", "rho", None, "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
+)
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "†": r"\dag{}", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "\n": " ",
+    "†": r"\dag{}", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\to$", "|": r"\textbar{}",
+    "–": "--", "—": "---", "…": r"\ldots{}", "‘": "`", "’": "'", "“": "``", "”": "''", "\n": " ", "\t": " ",
+    **{chr(0x3B1 + i): rf"$\{name}$" for i, name in enumerate(_GREEK) if name},
 }  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    """Text that pdfLaTeX takes as it stands; a letter that its fonts lack is named by its number, as in U+5E74."""
+    return "".join(
+        LATEX.get(character)
+        or (character if " " <= character <= "~" or "À" <= character <= "ſ" else rf"\texttt{{U+{ord(character):04X}}}")
+        for character in text
+    )
 
 
 def _latex(table: Table) -> str:
@@ -196,7 +227,7 @@ def _latex(table: Table) -> str:
 
     def line(cells: Sequence[str], place: int = -1) -> str:
         # Braces keep a cell that begins with a bracket from being read as the option of the line break before it.
-        escaped = ("".join(LATEX.get(character, character) for character in cell) for cell in cells)
+        escaped = map(_escaped, cells)
         braced = ["{" + c + "}" if c.startswith("[") else c for c in escaped]
         bold = [f"\\textbf{{{c}}}" if (place, i) in table.marked else c for i, c in enumerate(braced)]
         return " & ".join(bold) + " \\\\\n"
@@ -206,7 +237,7 @@ def _latex(table: Table) -> str:
     body += "".join(line(row, place) for place, row in enumerate(rows)) + "\\bottomrule\n\\end{tabular}\n"
     if not table.caption:
         return body
-    caption = "".join(LATEX.get(character, character) for character in table.caption)
+    caption = _escaped(table.caption)
     return f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{body}\\end{{table}}\n"
 
 

@@ -330,6 +330,14 @@ def test_latex_is_escaped_and_has_its_rules(store):
     assert latex.isascii()
 
 
+def test_the_same_rows_give_the_same_bytes_wherever_they_lie(store):
+    fake_ablation(store, folds=2, seeds=2)
+    before = {name: encode(comparison_table(store, "demo"), name) for name in FORMATS}
+    store.compact()
+    again = Store(store.root)
+    assert {name: encode(comparison_table(again, "demo"), name) for name in FORMATS} == before
+
+
 def test_markdown_keeps_its_columns(store):
     fake_ablation(store, arms={"a|b": 0.7, "c\nd": 0.8})
     lines = [line for line in render(comparison_table(store, "demo"), "md").splitlines() if line.startswith("|")]
