@@ -21,9 +21,3 @@ def canonical(name: str) -> str:
     """The canonical word for an expression, whatever its case; a name that is none of the eight is given back in lower case."""
     word = name.casefold()
     return _ALSO.get(word, word)
-
-
-def canonical_id(name: str) -> int | None:
-    """Place of an expression in `CANONICAL`; None for what is none of them."""
-    word = canonical(name)
-    return CANONICAL.index(word) if word in CANONICAL else None

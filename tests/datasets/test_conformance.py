@@ -223,6 +223,68 @@ class TestEveryDataSet:
         assert all(parameter.default is not parameter.empty for parameter in parameters[1:])
 
 
+# Ids in the order of FER+ of the classes in their official order.
+IDS = {
+    "affectnet": [0, 1, 3, 2, 6, 5, 4, 7],
+    "bu3dfe": [0, 4, 5, 6, 1, 3, 2],
+    "ckplus": [4, 7, 5, 6, 1, 3, 2],
+    "ckplus48": [4, 7, 5, 6, 1, 3, 2],
+    "fer2013": [4, 5, 6, 1, 3, 2, 0],
+    "ferplus": [0, 1, 2, 3, 4, 5, 6, 7],
+    "folder": [],
+    "jaffe": [0, 4, 5, 6, 1, 3, 2],
+    "mmi": [4, 5, 6, 1, 3, 2],
+    "oulu_casia": [4, 5, 6, 1, 3, 2],
+    "rafdb": [2, 6, 5, 1, 3, 4, 0],
+    "sfew": [4, 5, 6, 1, 0, 3, 2],
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_official_orders_map_to_the_canonical_ids(name):
+    assert [CANONICAL.index(word) for word in card_of(name).classes] == IDS[name]
+
+
+def test_eight_classes_of_ckplus_map_to_the_canonical_ids():
+    assert [CANONICAL.index(word) for word in module("ckplus").EXPRESSIONS] == [0, 4, 7, 5, 6, 1, 3, 2]
+
+
+# What the literature counts, by official part and in the order of the labels.
+COUNTS = {
+    "affectnet": {"train": [74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750], "val": [500] * 8},
+    "bu3dfe": {"": [100, *[400] * 6]},
+    "ckplus": {"": [135, 54, 177, 75, 207, 84, 249]},
+    "ckplus48": {"": [135, 54, 177, 75, 207, 84, 249]},
+    "fer2013": {
+        "train": [3995, 436, 4097, 7215, 4830, 3171, 4965],
+        "val": [467, 56, 496, 895, 653, 415, 607],
+        "test": [491, 55, 528, 879, 594, 416, 626],
+    },
+    "jaffe": {"": [30, 30, 29, 32, 31, 31, 30]},
+    "mmi": {"": [99, 96, 84, 126, 96, 123]},
+    "oulu_casia": {"": [240] * 6},
+    "rafdb": {"train": [1290, 281, 717, 4772, 1982, 705, 2524], "test": [329, 74, 160, 1185, 478, 162, 680]},
+    "sfew": {"train": [178, 52, 78, 184, 144, 161, 94], "val": [77, 23, 46, 72, 84, 73, 56]},
+}
+
+
+@pytest.mark.parametrize(("name", "spelling"), [(name, 0) for name in COUNTS])
+def test_expects_what_the_literature_counts(miniature, name):
+    listing = miniature.scan()
+    assert {part: [of[word] for word in listing.classes] for part, of in listing.expected.items()} == COUNTS[name]
+    assert sum(map(sum, COUNTS[name].values())) == card_of(name).images
+
+
+@pytest.mark.parametrize(("name", "spelling"), [("ferplus", 0)])
+def test_expects_of_ferplus_what_label_csv_counts(miniature):
+    expected = {part: list(of.values()) for part, of in miniature.scan().expected.items()}
+    assert expected == {
+        "train": [8733, 7284, 3136, 3022, 2098, 116, 536, 120],
+        "test": [1083, 892, 394, 382, 269, 16, 86, 15],
+    }
+    assert sum(map(sum, expected.values())) + 3191 == card_of("ferplus").images
+
+
 def test_drawn_faces_keep_the_contract_too(tmp_path):
     options = {"image_size": 16, "channels": 1, "subjects": 3, "per_class": 1}
     faces = open_dataset("synthetic", cache=tmp_path / "cache", **options)
