@@ -136,7 +136,7 @@ def _warnings(built: Built) -> Iterator[str]:
 
 
 def _twins(built: Built) -> Iterator[str]:
-    """Images whose pixels are the same to the last bit though their labels or subjects differ."""
+    """Images whose pixels are the same to the last bit though their labels, subjects or official parts differ."""
     digests = np.fromiter(
         (int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "big") for image in built.images),
         np.uint64,
@@ -147,7 +147,8 @@ def _twins(built: Built) -> Iterator[str]:
     groups = [group for group in np.split(order, starts[1:]) if len(group) > 1]
     groups.sort(key=lambda group: int(group[0]))
     kept = [face for row, face in enumerate(built.listing.faces) if row not in built.skipped]
-    for values, what in ((built.labels, "labels"), (built.subjects, "subjects")):
+    columns = [(built.labels, "labels"), (built.subjects, "subjects"), (built.official, "official parts")]
+    for values, what in columns if built.card.identities else (columns[0], columns[2]):
         differing = [group for group in groups if len(set(values[group].tolist())) > 1]
         if differing:
             yield f"- {len(differing)} images occur more than once with different {what}:"
