@@ -118,7 +118,7 @@ class FaceSet:
                 _offset=batch.column("image").buffers()[1].address - start,
             )
             return faces
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
             reason = str(error).strip().rstrip(".").splitlines()[0]
             raise DatasetError(
                 f"expected a whole face set of format {FORMAT} in {path}, but {reason}; delete the file, "

@@ -13,6 +13,8 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+# Its name can be foreseen: a link that somebody else put there is not followed.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 _log = logging.getLogger("datasets")
 
 
@@ -38,7 +40,7 @@ class Scratch:
 
     def __enter__(self) -> Scratch:
         self._lock = _locked(self._state)
-        self._file = os.open(self.pixels, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file = os.open(self.pixels, _FLAGS, 0o666)
         size = self._rows * self._width
         if os.fstat(self._lock).st_size != self._rows or os.fstat(self._file).st_size != size:
             self._forget()
@@ -100,7 +102,7 @@ def _locked(path: Path) -> int:
     """Open a file that no other process has locked, and lock it until it is closed."""
     told = False
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = os.open(path, _FLAGS, 0o666)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
