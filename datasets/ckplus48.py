@@ -29,7 +29,7 @@ CARD = Card(
     metric="test_accuracy",
     layout=("anger/S010_004_00000017.png", "contempt/, disgust/, fear/, happy/, sadness/, surprise/ alike"),
     terms="The faces are those of CK+: its agreement governs them, whatever a copy says.",
-    obtain="https://www.kaggle.com/datasets/shawon10/ckplus; the agreement as for CK+.",
+    obtain="From Kaggle: https://www.kaggle.com/datasets/shawon10/ckplus; the agreement as for CK+.",
     source=(
         "P. Lucey, J. F. Cohn, T. Kanade, J. Saragih, Z. Ambadar, I. Matthews: The Extended Cohn-Kanade Dataset (CK+): A complete "
         "dataset for action unit and emotion-specified expression. CVPR Workshops 2010."
