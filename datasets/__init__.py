@@ -17,6 +17,7 @@ from typing import Any
 
 from datasets.errors import DatasetError
 from datasets.faceset import FaceSet, write_faceset
+from datasets.options import truth
 
 __all__ = [
     "DatasetError",
@@ -81,9 +82,9 @@ def build_dataset(
 
     """
     known = dataset_options(name)
-    if channels not in (1, 3):
+    if type(channels) is not int or channels not in (1, 3):
         raise DatasetError(f"expected channels to be 1 (grey) or 3 (RGB), found {channels!r}.")
-    if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
+    if type(image_size) is not int or not 8 <= image_size <= 1024:
         raise DatasetError(f"expected image_size to be 8 to 1024 pixels, found {image_size!r}.")
     for option in options:
         if option not in known:
@@ -105,8 +106,7 @@ def build_dataset(
 
     common = {option: values.pop(option) for option in COMMON}
     for option, value in common.items():
-        if not isinstance(value, bool):
-            raise DatasetError(f"expected dataset.{option} to be true or false, found {value!r}.")
+        truth(option, value)
     listing = module.scan(**values)
     del values["root"]
     return build(

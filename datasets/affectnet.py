@@ -21,7 +21,6 @@ import numpy as np
 from datasets.card import Card
 from datasets.errors import DatasetError
 from datasets.layout import (
-    choice,
     columns,
     contents,
     home,
@@ -33,6 +32,7 @@ from datasets.layout import (
     visible,
 )
 from datasets.listing import Face, LeftOut, Listing
+from datasets.options import one_of
 from datasets.sources import ImageFile, Points
 
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")  # Released as 0 to 7.
@@ -69,6 +69,7 @@ LISTS = {"train": "training.csv", "val": "validation.csv"}
 FOLDERS = {"train": "train_set", "val": "val_set"}
 _COLUMNS = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
 _NEEDED = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression")
+_LIMIT = 10_000  # bytes of a .npy file: a number, or 136 of 8 bytes, and their head; more is not read
 
 Box = tuple[int, int, int, int]
 
@@ -86,8 +87,8 @@ def scan(root: str | Path, *, release: str = "auto", classes: int = 8) -> Listin
         DatasetError: label files or images are missing, both releases are there, or labels contradict each other.
 
     """
-    choice("release", release, "auto", "csv", "npy")
-    choice("classes", classes, 8, 7)
+    one_of("release", release, ("auto", "csv", "npy"))
+    one_of("classes", classes, (7, 8))
     root = root_folder(root, CARD.title, "training.csv and Manually_Annotated_Images, or train_set and val_set")
     base = home(root, *LISTS.values(), "Manually_Annotated_file_lists", *FOLDERS.values())
     there = [
@@ -289,8 +290,9 @@ def _points_of_row(file: Path, offset: int, column: int, box: Box) -> Points:
 
 
 def _npy(base: Path, root: Path, words: tuple[str, ...], left_out: list[LeftOut]) -> tuple[list[Face], list[Path]]:
-    """Faces of the release with a file for each label; the label files are too many to be named."""
+    """Faces of the release with a file for each label, and the files of their landmarks; labels are in the faces, once read."""
     faces: list[Face] = []
+    files: list[Path] = []
     numbers: dict[bytes, int] = {}  # Of the few different contents that the many small files have.
     for part, name in FOLDERS.items():
         folder = home(subfolder(base, name, holds="images and annotations"), "annotations")
@@ -312,22 +314,24 @@ def _npy(base: Path, root: Path, words: tuple[str, ...], left_out: list[LeftOut]
             if reason:
                 left_out.append(LeftOut((images / picture).relative_to(root).as_posix(), reason))
                 continue
-            landmarks = f"{stem}_lnd.npy"
-            points = partial(_points_in, annotations / landmarks) if landmarks in notes else None
+            landmarks = annotations / f"{stem}_lnd.npy"
+            points = partial(_points_in, landmarks) if landmarks.name in notes else None
+            files += [landmarks] if points else []
             own = f"{part}/{picture}"
             faces.append(Face(ImageFile(images / picture, None, points), number, own, own, part))
         unused = sorted(note for note in notes - used if note.endswith("_exp.npy"))
         left_out += [LeftOut((annotations / note).relative_to(root).as_posix(), "image is missing") for note in unused]
-    return faces, []
+    return faces, files
 
 
 def _number_in(file: Path, numbers: dict[bytes, int]) -> int:
     """The one number, be it of text, whole or not, of an array of any shape; -1 where the file holds anything else."""
     try:
-        raw = file.read_bytes()
+        with file.open("rb") as opened:
+            raw = opened.read(_LIMIT)
         if raw not in numbers:
-            number = float(np.load(io.BytesIO(raw[:1024]), allow_pickle=False).item())
-            numbers[raw[:1024]] = int(number) if number.is_integer() else -1
+            number = float(np.load(io.BytesIO(raw), allow_pickle=False).item())
+            numbers[raw] = int(number) if number.is_integer() else -1
         return numbers[raw]
     except Exception:  # NumPy raises errors of many kinds on damaged files.
         return -1
@@ -335,6 +339,7 @@ def _number_in(file: Path, numbers: dict[bytes, int]) -> int:
 
 def _points_in(file: Path) -> Points:
     try:
-        return np.load(file, allow_pickle=False).astype(np.float64).reshape(68, 2)
+        with file.open("rb") as opened:
+            return np.load(io.BytesIO(opened.read(_LIMIT)), allow_pickle=False).astype(np.float64).reshape(68, 2)
     except Exception as error:
         raise DatasetError(f"expected 68 points in {file}, but {error}; take the released file.") from error

@@ -56,6 +56,7 @@ CARD = Card(
 _IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images")
 _LABELS = ("Emotion", "Emotion_labels")
 _FRAME = re.compile(r"(S\d{3}_\d{3})_(\d{8})\.[a-z]+", re.IGNORECASE)
+_LIMIT = 100_000  # characters of a file of landmarks, which has some thousand; more is not read
 _LABEL = re.compile(r"(S\d{3}_\d{3})_(\d{8})_emotion\.txt", re.IGNORECASE)
 
 
@@ -133,9 +134,9 @@ def read_landmarks(file: Path) -> Points:
 
     """
     try:
-        points = np.array(
-            [line.split() for line in file.read_text("utf-8-sig").splitlines() if line.strip()], np.float64
-        )
+        with file.open(encoding="utf-8-sig") as opened:
+            text = opened.read(_LIMIT)
+        points = np.array([line.split() for line in text.splitlines() if line.strip()], np.float64)
     except (OSError, ValueError) as error:
         raise DatasetError(f"expected 68 lines of x and y in {file}, but {error}; take the released file.") from error
     if points.shape != (68, 2) or not np.isfinite(points).all():

@@ -6,6 +6,7 @@ ICMI 2016. The labels are those of its majority mode, as microsoft/FERPlus compu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -15,8 +16,9 @@ from datasets.card import Card
 from datasets.errors import DatasetError
 from datasets.expressions import CANONICAL
 from datasets.fer2013 import SIDE, USAGES, read_pixels, read_table
-from datasets.layout import choice, columns, contents, home, optional, require_faces, root_folder, rows, subfolder
+from datasets.layout import columns, contents, home, optional, require_faces, root_folder, rows, subfolder
 from datasets.listing import Face, LeftOut, Listing
+from datasets.options import one_of
 from datasets.sources import ImageFile, Pixels, Source
 
 CLASSES = CANONICAL
@@ -72,7 +74,7 @@ def scan(root: str | Path, *, labels: str = "label.csv") -> Listing:
         DatasetError: labels or images are missing, contradict each other, or do not belong together.
 
     """
-    choice("labels", labels, "label.csv", NEW)
+    one_of("labels", labels, ("label.csv", NEW))
     root = root_folder(
         root, CARD.title, "data/FER2013Train/label.csv and its images, or fer2013new.csv and fer2013.csv"
     )
@@ -168,7 +170,7 @@ def _new_file(root: Path) -> tuple[list[Row], list[Path], bool]:
 
 def _row(where: str, part: str, cells: list[str]) -> Row:
     name, votes = "".join(cells[:1]), cells[1:]
-    whole = part and len(votes) == 10 and all(vote.isascii() and vote.isdigit() for vote in votes)
+    whole = part and len(votes) == 10 and all(re.fullmatch(r"[0-9]{1,3}", vote) for vote in votes)
     return Row(where, part, name, tuple(map(int, votes)) if whole else ())
 
 

@@ -24,7 +24,17 @@ def root_folder(root: str | Path | None, title: str, layout: str) -> Path:
     """
     if not str(root or ""):
         raise DatasetError(f"expected the folder of {title} ({layout}), found none; set dataset.root=PATH.")
-    folder = Path(str(root)).expanduser()
+    try:
+        folder = Path(str(root)).expanduser()
+        folder.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, RuntimeError, ValueError) as error:
+        # Too long, behind a closed folder, or of a user whom nobody knows.
+        raise DatasetError(
+            f"expected the folder of {title}, found that {str(root)[:100]!r} cannot be opened "
+            f"({getattr(error, 'strerror', None) or str(error).rstrip('.')}); set dataset.root=PATH."
+        ) from error
     if folder.is_file():
         raise DatasetError(
             f"expected the folder of {title} at {folder}, found a file; unpack it and name the folder that holds {layout}."
@@ -155,13 +165,7 @@ def labelled_images(folder: Path, classes: Sequence[str], root: Path) -> tuple[l
         )
     images: list[tuple[int, Path]] = []
     for label, word in enumerate(classes):
-        inner = found[word]
-        names, others = contents(inner, root)
-        while (
-            not names and len(others) == 1 and (inner / others[0]).is_dir()
-        ):  # Unpacked into a folder of the same name.
-            inner = inner / others[0]
-            names, others = contents(inner, root)
+        inner, names, others = innermost(found[word], root)
         images += [(label, inner / name) for name in names]
         left_out += [LeftOut((inner / name).relative_to(root).as_posix(), "not an image file") for name in others]
     return images, left_out
@@ -171,7 +175,7 @@ def columns(file: Path, cells: Sequence[str], *needed: str) -> dict[str, int]:
     """Place of every column by its name in lower case, from the first row of a table.
 
     Raises:
-        DatasetError: one that is needed is missing.
+        DatasetError: one that is needed is missing, or two bear one name.
 
     """
     places = {cell.strip().casefold(): place for place, cell in enumerate(cells)}
@@ -181,20 +185,11 @@ def columns(file: Path, cells: Sequence[str], *needed: str) -> dict[str, int]:
         raise DatasetError(
             f"expected the columns {', '.join(needed)} in the first line of {file}, found {found}; take the released file."
         )
-    return places
-
-
-def choice(option: str, value: object, *choices: object) -> None:
-    """Refuse the value of an option that is none of the choices.
-
-    Raises:
-        DatasetError: it is none of them.
-
-    """
-    if value not in choices or isinstance(value, bool):
+    if len(places) < len(cells):
         raise DatasetError(
-            f"expected dataset.{option} to be {' or '.join(map(str, choices))}, found {value!r}; set one of them."
+            f"expected every column once in the first line of {file}, found two of one name; rename one."
         )
+    return places
 
 
 def require_faces(
@@ -295,12 +290,14 @@ def _check_entry(entry: os.DirEntry[str], root: Path) -> None:
         target = Path(os.path.realpath(entry.path))  # Unlike resolve, it takes a link to itself.
         if not target.is_relative_to(root.resolve()) or not target.exists():
             raise DatasetError(
-                f"expected everything within {root}, found that {entry.path} is a link to {target}; put a copy in its place."
+                f"expected everything within {root}, found that {entry.path} is a link to {target}; put a copy in its place, "
+                "or set dataset.root to a folder that holds the data set alone."
             )
     elif not (entry.is_file() or entry.is_dir()):
         # Reading a pipe would wait for ever.
         raise DatasetError(
-            f"expected files and folders only below {root}, found something else at {entry.path}; remove it."
+            f"expected files and folders only below {root}, found something else at {entry.path}; move it away, "
+            "or set dataset.root to a folder that holds the data set alone."
         )
 
 

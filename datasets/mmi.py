@@ -14,7 +14,7 @@ from xml.parsers import expat
 from datasets.card import Card
 from datasets.layout import home, optional, require_faces, root_folder, subfolder, visible
 from datasets.listing import Face, LeftOut, Listing
-from datasets.options import at_least, one_of
+from datasets.options import at_least, truth
 from datasets.sources import VideoFrame
 
 # Frontal films by expression, in the order of the official ids 1 to 6 [R].
@@ -67,7 +67,7 @@ def scan(root: str | Path, *, frames: int = 3, rotate: bool = True) -> Listing:
 
     """
     at_least("frames", frames, 1)
-    one_of("rotate", rotate, (True, False))
+    truth("rotate", rotate)
     root = root_folder(root, CARD.title, "Sessions")
     sessions = subfolder(home(root, "Sessions"), "Sessions", holds="a folder for each film")
     faces: list[Face] = []

@@ -19,6 +19,17 @@ def one_of(option: str, value: object, allowed: Sequence[str | int]) -> None:
         raise DatasetError(f"expected dataset.{option} to be one of {words}, found {value!r}; set one of them.")
 
 
+def truth(option: str, value: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        DatasetError: it is something else, as 1 or "yes".
+
+    """
+    if not isinstance(value, bool):
+        raise DatasetError(f"expected dataset.{option} to be true or false, found {value!r}; set one of them.")
+
+
 def at_least(option: str, value: object, least: int) -> None:
     """Refuse what is not a whole number from `least` on.
 

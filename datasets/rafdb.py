@@ -13,7 +13,6 @@ from pathlib import Path
 from datasets.card import Card
 from datasets.errors import DatasetError
 from datasets.layout import (
-    choice,
     columns,
     home,
     innermost,
@@ -25,6 +24,7 @@ from datasets.layout import (
     subfolder,
 )
 from datasets.listing import Face, LeftOut, Listing
+from datasets.options import one_of
 from datasets.sources import ImageFile
 
 CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")  # Released as 1 to 7.
@@ -74,7 +74,7 @@ def scan(root: str | Path, *, version: str = "aligned") -> Listing:
         DatasetError: the label file or the images are missing, labels contradict each other or are those of the compound set.
 
     """
-    choice("version", version, "aligned", "original")
+    one_of("version", version, ("aligned", "original"))
     root = root_folder(root, CARD.title, "EmoLabel and Image")
     base = home(root, "EmoLabel", "DATASET", *LABEL_FILES, "train_labels.csv")
     read = _release if optional(base, "EmoLabel", *LABEL_FILES) else _kaggle

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from datasets.card import Card
 from datasets.errors import DatasetError
-from datasets.layout import choice, home, images_below, labelled_images, optional, require_faces, root_folder, subfolder
+from datasets.layout import home, images_below, labelled_images, optional, require_faces, root_folder, subfolder
 from datasets.listing import Face, LeftOut, Listing
+from datasets.options import one_of
 from datasets.sources import ImageFile
 
 CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -58,7 +59,7 @@ def scan(root: str | Path, *, version: str = "aligned") -> Listing:
         DatasetError: a part or a class is missing, or lies there twice.
 
     """
-    choice("version", version, "aligned", "original")
+    one_of("version", version, ("aligned", "original"))
     root = root_folder(root, CARD.title, "Train_Aligned_Faces and Val_Aligned_Faces, or Train and Val")
     base = home(root, *_spellings("Train"), "Train")
     faces: list[Face] = []

@@ -197,6 +197,11 @@ def in_both_lists(root):
     table.write_text(f"{table.read_text()}{first_row(root, expression='1')}\n")
 
 
+def column_twice(root):
+    table = root / "training.csv"
+    table.write_text(table.read_text().replace("arousal", "valence", 1))
+
+
 def both_releases(root):
     affectnet.build(root, people=1, spelling=1)
     (root / "AffectNet" / "train_set").rename(root / "train_set")
@@ -213,6 +218,7 @@ def link_out(root):
         (no_images, "expected the folder Manually_Annotated_Images or Manually_Annotated"),
         (not_unpacked, "expected labelled images of AffectNet, part train,"),
         (no_columns, "expected the columns subDirectory_filePath, face_x,"),
+        (column_twice, "training.csv, found two of one name; rename one"),
         (empty, "training.csv, found nothing; take the released file"),
         (utf16, "expected the columns subDirectory_filePath, face_x,"),
         (contradiction, "found 0 and, in row 13 of"),
@@ -229,10 +235,23 @@ def test_bad_input_is_told_in_one_sentence(damage, text, root):
     assert "\n" not in str(error.value)
 
 
+def test_landmark_files_count_for_what_is_built(newer):
+    listing = scan(newer)
+    assert {face.source.points.args[0] for face in listing.faces} == set(listing.files)
+
+
+def test_no_more_is_read_of_a_label_than_a_label_has(newer):
+    first, second = sorted((newer / "train_set" / "annotations").glob("*_exp.npy"))[:2]
+    with first.open("r+b") as file:
+        file.truncate(1 << 40)  # Of holes, which take no room on the disk but all of the memory.
+    np.save(second, np.zeros(9999))
+    assert reasons(newer) == {"expression is none of 0 to 10": 1}
+
+
 def test_wrong_options_and_parts_are_told(root, newer):
-    with pytest.raises(DatasetError, match=r"expected dataset\.classes to be 8 or 7, found 6"):
+    with pytest.raises(DatasetError, match=r"expected dataset\.classes to be one of 7, 8, found 6"):
         scan(root, classes=6)
-    with pytest.raises(DatasetError, match=r"expected dataset\.release to be auto or csv or npy, found 'new'"):
+    with pytest.raises(DatasetError, match=r"expected dataset\.release to be one of auto, csv, npy, found 'new'"):
         scan(root, release="new")
     with pytest.raises(DatasetError, match="expected the folder train_set"):
         scan(root / "Manually_Annotated_Images", release="npy")

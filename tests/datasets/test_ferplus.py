@@ -99,6 +99,7 @@ def test_label_files_without_boxes_are_read_but_have_other_counts(root):
         (f'fer9999999.png,"(0, 0, 48, 48)",{VOTES[:-4]}', "row is not a name and ten votes"),
         (f'fer9999999.png,"(0, 0, 48, 48)",{VOTES[:-1]}-1', "row is not a name and ten votes"),
         (f'fer9999999.png,"(0, 0, 48, 48)",{VOTES},1', "row is not a name and ten votes"),
+        (f'fer9999999.png,"(0, 0, 48, 48)",{VOTES}{"9" * 5000}', "row is not a name and ten votes"),
         ("fer9999999.png", "row is not a name and ten votes"),
     ],
 )
@@ -204,6 +205,6 @@ def test_bad_input_is_told_in_one_sentence(damage, text, root, tables):
 
 def test_other_label_files_are_refused(root):
     with pytest.raises(
-        DatasetError, match=r"expected dataset\.labels to be label\.csv or fer2013new\.csv, found 'labels'"
+        DatasetError, match=r"expected dataset\.labels to be one of label\.csv, fer2013new\.csv, found 'labels'"
     ):
         scan(root, labels="labels")

@@ -138,7 +138,9 @@ def test_bad_input_is_told_in_one_sentence(damage, text, root):
 
 
 def test_other_versions_are_refused(root):
-    with pytest.raises(DatasetError, match=r"expected dataset\.version to be aligned or original, found 'cropped'"):
+    with pytest.raises(
+        DatasetError, match=r"expected dataset\.version to be one of aligned, original, found 'cropped'"
+    ):
         scan(root, version="cropped")
     with pytest.raises(DatasetError, match=r"with the aligned ones only; set dataset\.version=aligned"):
         scan(root, version="original")
