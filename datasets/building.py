@@ -73,9 +73,9 @@ def build(
     """
     key = recipe_digits(card, listing, options, image_size, channels, align)
     path = cache / f"{card.name}-{key}.arrow"
-    if not path.is_file():
-        aligner = _aligner(listing) if align else None
-        try:
+    try:
+        if not path.is_file():
+            aligner = _aligner(listing) if align else None
             cache.mkdir(parents=True, exist_ok=True)
             with Scratch(cache / f".{path.stem}", len(listing.faces), image_size**2 * channels) as scratch:
                 try:
@@ -89,8 +89,8 @@ def build(
                     scratch.remove()
                     raise
                 scratch.remove()
-        except OSError as error:
-            raise cannot_write(cache, error) from error
+    except OSError as error:
+        raise cannot_write(cache, error) from error
     if not allow_skips:
         # It may have been built with leave to skip, which is not given now.
         names = skipped_images(path)

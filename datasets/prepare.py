@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,10 @@ def main(words: Sequence[str] | None = None) -> int:
             _print_list()
         else:
             _prepare(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; nothing is left for Python to write when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except DatasetError as error:
         print(error, file=sys.stderr)
         return 2
@@ -76,7 +81,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     known = dataset_options(name)
     options: dict[str, Any] = {option: True for option in ("align", "allow_skips") if getattr(arguments, option)}
     # A path means the same to every study, wherever it is started.
-    options |= {"root": str(Path(arguments.root).expanduser().resolve())} if arguments.root else {}
+    options |= {"root": str(_absolute(arguments.root))} if arguments.root else {}
     for pair in pairs:
         option, equals, text = pair.partition("=")
         if not equals:
@@ -93,7 +98,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
             options,
             image_size=arguments.size,
             channels=arguments.channels,
-            cache=arguments.cache.expanduser().resolve(),
+            cache=_absolute(arguments.cache),
             progress=lambda done, total: progress.update(
                 task, description=f"Reading {name}", completed=done, total=total
             ),
@@ -106,6 +111,13 @@ def _prepare(arguments: argparse.Namespace) -> None:
     for suffix in (".arrow", ".md", ".csv", ".png"):
         if path.with_suffix(suffix).is_file():
             print(path.with_suffix(suffix))
+
+
+def _absolute(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DatasetError(f"expected a path, found {str(path)[:100]!r}: {str(error).rstrip('.')}; mend it.") from error
 
 
 def _value(option: str, text: str, default: Any) -> Any:

@@ -81,6 +81,8 @@ ERRORS = [
     (("ckplus", "--root", "ROOT", "--channels", "2"), "found 2"),
     (("ckplus", "--root", "ROOT", "--colour"), "--colour"),
     (("synthetic", "--root", "ROOT"), "found 'root'"),
+    (("ckplus", "--root", "~nobody-of-that-name/CK+"), "expected a path, found '~nobody-of-that-name/CK+': "),
+    (("ckplus", "--root", "x" * 300), "cannot be opened (File name too long); set dataset.root=PATH."),
     (("synthetic", "identity=x"), "expected identity to be a number, found 'x'"),
 ]
 
@@ -96,6 +98,21 @@ def test_bad_input_gets_one_sentence_and_writes_nothing(root, tmp_path, capsys, 
     assert err.endswith(".\n")
     assert err.count("\n") == 1
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_reader_who_has_seen_enough_ends_it_without_a_word(root, tmp_path):
+    words = ["ckplus", "--root", root, "--cache", tmp_path / "cache", "--size", "16"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "datasets.prepare", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    ) as run:
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 0
+    assert len(list((tmp_path / "cache").iterdir())) == 4
 
 
 SLOW = """
