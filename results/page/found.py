@@ -80,10 +80,8 @@ class Found:
 
     @cached_property
     def best(self) -> Row | None:
-        """Of all trials that did not fail the one with the best metric, the first of equals."""
-        some = [row for row in self.trials if row["status"] != "failed" and row[self.metric] is not None]
-        sign = -1 if self.rows.less_is_better else 1
-        return max(some, key=lambda row: sign * row[self.metric], default=None)
+        """Of all trials that did not fail the one with the best metric."""
+        return self._best(("done", "stopped"))
 
     @cached_property
     def trials(self) -> list[Row]:
@@ -94,8 +92,7 @@ class Found:
     @cached_property
     def shown(self) -> Row | None:
         """The trial of a search that its figures of one trial show: the best of those done, which were evaluated in full."""
-        sign = -1 if self.rows.less_is_better else 1
-        return max(self.rows.done(), key=lambda row: (sign * row[self.metric], row["trial_key"]), default=None)
+        return self._best(("done",))
 
     @cached_property
     def arms(self) -> dict[str, dict[str, Place]]:
@@ -106,6 +103,12 @@ class Found:
             if not self.searches or (self.shown is not None and key == self.shown["trial_key"]):
                 found.setdefault(member["arm"], {})[key] = (member["fold"], member["seed"])
         return found
+
+    def _best(self, statuses: tuple[str, ...]) -> Row | None:
+        """The first of equals, as in the table."""
+        some = [row for row in self.trials if row["status"] in statuses and row[self.metric] is not None]
+        sign = -1 if self.rows.less_is_better else 1
+        return max(some, key=lambda row: sign * row[self.metric], default=None)
 
     def read_by_trial(self, table: str, columns: Sequence[str]) -> dict[str, list[Row]]:
         """The rows of one of its tables by trial key."""
