@@ -41,13 +41,13 @@ ALPHA = 0.05
 _FRACTIONS = {column.name for column in TRIALS.columns if column.unit == "fraction"}
 
 
-def comparison_table(store: Store, study: str) -> Table:
+def comparison_table(store: Store, study: str, read: StudyRows | None = None) -> Table:
     """One row per arm: n, mean, interval, and the paired difference to the baseline with its p value.
 
     People are shown the layout of the ablation where it has one; machines have a row an arm in any case, with effect size,
-    probability of improvement, Wilcoxon's p, published numbers and trial keys.
+    probability of improvement, Wilcoxon's p, published numbers and trial keys. `read` is what `study_rows` gave, where it is there already.
     """
-    rows = study_rows(store, study)
+    rows = read or study_rows(store, study)
     arms, ratio = cells(store, rows), rows.ratio()
     known = {arm.name: arm for arm in arms}
     dataset, classes = rows.dataset
@@ -177,6 +177,8 @@ def _caption(rows: StudyRows, ratio: float | None, arms: list[Arm], found: list[
             parts.append(
                 "Arms of which only one fold is there yet have intervals over its seeds, which do not speak of people."
             )
+    if not rows.metric.startswith(("test_", "val_")):
+        parts.append(f"Measured on {listed(seen(rows, None, 'device'))}.")
     if any(row["among_best"] for row in found):
         among = {"k": " of its row", "dataset": " of its column"}.get(layout["columns"] if layout else "", "")
         parts.append(

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -184,42 +185,30 @@ def _with_marks(table: Table, rows: Sequence[Sequence[str]], mark: Callable[[str
     ]
 
 
-_GREEK = (
-    *(
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        None,
-    ),
-    *("pi", "rho", None, "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
-)
+_GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi - pi rho - sigma tau upsilon phi chi psi omega"
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "†": r"\dag{}", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\to$", "|": r"\textbar{}",
     "–": "--", "—": "---", "…": r"\ldots{}", "‘": "`", "’": "'", "“": "``", "”": "''", "\n": " ", "\t": " ",
-    **{chr(0x3B1 + i): rf"$\{name}$" for i, name in enumerate(_GREEK) if name},
+    **{chr(0x3B1 + i): rf"$\{name}$" for i, name in enumerate(_GREEK.split()) if name != "-"},
 }  # fmt: skip
+
+
+# Accents and letters that LaTeX's first fonts have.
+_ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327"
+_LETTERS = "ßæÆøØœŒłŁ"
 
 
 def _escaped(text: str) -> str:
     """Text that pdfLaTeX takes as it stands; a letter that its fonts lack is named by its number, as in U+5E74."""
-    return "".join(
-        LATEX.get(character)
-        or (character if " " <= character <= "~" or "À" <= character <= "ſ" else rf"\texttt{{U+{ord(character):04X}}}")
-        for character in text
-    )
+
+    def known(character: str) -> bool:
+        parts = unicodedata.normalize("NFD", character)
+        accented = character < "\u0180" and len(parts) == 2 and parts[1] in _ACCENTS
+        return " " <= character <= "~" or accented or character in _LETTERS
+
+    return "".join(LATEX.get(c) or (c if known(c) else rf"\texttt{{U+{ord(c):04X}}}") for c in text)
 
 
 def _latex(table: Table) -> str:

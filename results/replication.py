@@ -21,6 +21,11 @@ _TRANSFERRED = ("accuracy", "balanced_accuracy", "macro_f1", "knn_accuracy", "nm
 _OWN_K = 11
 
 
+def less_is_better(metric: str) -> bool:
+    """Whether a metric is a cost."""
+    return metric in _LESS or metric.endswith("loss")
+
+
 @dataclass
 class Arm:
     """The trials of one arm: those planned, those failed, and the metric and the key of those done, by fold and seed.
@@ -70,7 +75,7 @@ class StudyRows:
     @property
     def less_is_better(self) -> bool:
         """Whether the metric is a cost."""
-        return self.metric in _LESS or self.metric.endswith("loss")
+        return less_is_better(self.metric)
 
     @property
     def layout(self) -> Row | None:

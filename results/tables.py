@@ -56,12 +56,12 @@ def find_study(store: Store, name: str, study: str = "") -> str:
 def study_table(store: Store, study: str) -> Table:
     """The comparison table of an ablation, or the ranking of a search."""
     rows = study_rows(store, study)
-    return ranking_table(store, study) if rows.study["kind"] == "search" else comparison_table(store, study)
+    return ranking_table(store, study, rows) if rows.study["kind"] == "search" else comparison_table(store, study, rows)
 
 
-def ranking_table(store: Store, study: str) -> Table:
-    """The best trials of a search, with what was proposed for them."""
-    rows = study_rows(store, study)
+def ranking_table(store: Store, study: str, read: StudyRows | None = None) -> Table:
+    """The best trials of a search, with what was proposed for them; `read` is what `study_rows` gave, where it is there already."""
+    rows = read or study_rows(store, study)
     metric, ranked = rows.metric, []
     for member in rows.members:
         trial = rows.trials.get(member["trial_key"])

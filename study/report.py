@@ -12,6 +12,7 @@ from rich.console import Console
 from results.distances import distances_table, distributions, wasserstein_table
 from results.embeddings import distance_plot, plane_plot, write_pictures
 from results.plots import comparison_plot, learning_curves
+from results.replication import less_is_better
 from results.report import write_report
 from results.tables import render, study_table
 from study.conduct import Study
@@ -108,4 +109,5 @@ def best_value(study: Study) -> float | None:
     for member in members:
         if member["trial_key"] in values:
             arms[member["arm"]].append(values[member["trial_key"]])
-    return max((sum(found) / len(found) for found in arms.values()), default=None)
+    best = min if less_is_better(study.metric) else max
+    return best((sum(found) / len(found) for found in arms.values()), default=None)

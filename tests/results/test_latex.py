@@ -33,7 +33,8 @@ def test_tables_compile_without_a_warning_of_ours(tmp_path):
     fake_ablation(store, arms={r"100% of_a & {b} \c": 0.7, "~^#$ <x> [0.1]": 0.8}, folds=3, seeds=2, protocol="paper")
     fake_search(store, trials=6)
     signs = "\u2212 \u00b1 \u00d7 \u2013 \u00e9 \u00fc \u00df \u2020 \u03c4 \u2265 \u201cq\u201d \u5e74 \"'|`\n"
-    odd = Table(("[a]", "b"), [("[1, 2]", signs), (None, -1.5)], caption=signs, marked=frozenset({(0, 1)}))
+    letters = "".join(map(chr, range(0xA0, 0x250)))
+    odd = Table(("[a]", "b"), [("[1, 2]", signs), (None, -1.5)], caption=signs + letters, marked=frozenset({(0, 1)}))
     tables = [comparison_table(store, "demo"), ranking_table(store, "hunt"), odd]
     (tmp_path / "t.tex").write_text(DOCUMENT % "\n".join(render(table, "latex") for table in tables), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
