@@ -23,8 +23,12 @@ def problems(config: Config) -> Iterator[str]:
         for name in config["given"]:
             if name.split(".")[0] == "evaluation":
                 yield f"A search judges its trials by their validation images alone: leave out {name}."
-    trained = config["dataset"]["name"]
+    trained, seen = config["dataset"]["name"], list[Any]()
     for entry in config["evaluation"]["transfer"]:
+        if entry in seen:
+            yield f"Expected evaluation.transfer to name every data set once, found {entry!r} twice."
+            continue
+        seen.append(entry)
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             yield f"Expected evaluation.transfer to list data sets as in [{{name: folder, root: PATH}}], found {entry!r}."
             continue

@@ -145,6 +145,7 @@ def test_other_mistakes(refused, arguments, words):
         (["evaluation.transfer=[{name:3}]"], "{'name': 3}"),
         (["evaluation.transfer=[{name:folder,root:3}]"], "evaluation.transfer, folder: expected the folder"),
         (["evaluation.transfer=[{name:synthetic,image_size:48}]"], "leave image_size out"),
+        (["evaluation.transfer=[{name:synthetic,seed:1},{name:synthetic,seed:1}]"], "'seed': 1} twice"),
         (
             ["evaluation.transfer=[{name:folder,part:half}]"],
             "Expected part in evaluation.transfer to be train or val or test",
