@@ -153,6 +153,8 @@ def _caption(rows: StudyRows, ratio: float | None, arms: list[Arm], found: list[
     if layout:
         columns = {"k": "K, the number of neighbours that vote", "dataset": "data sets that the networks are judged on"}
         parts.append(f"Rows: {layout['rows']}; columns: {columns.get(layout['columns'], layout['columns'])}.")
+    if len(sizes := seen(rows, None, "image_size")) > 1:
+        parts.append(f"Images of {', '.join(sizes)} pixels, as each trunk takes them.")
     if ratio is not None:
         unit = (
             f"Mean {words} over J = {folds} folds{f', each the mean of its {seeds} seeds' if seeds > 1 else ''}; n counts trainings. "

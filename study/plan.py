@@ -326,6 +326,11 @@ def notes(config: Config, faces: FaceSet) -> list[str]:
             f"Nobody knows who is shown in {name}: its {config['folds']} folds are by image, and a person may be on both sides.",
             *found,
         ]
+    own = [] if config["kind"] != "ablation" else [ablations.settled(config, arm) for arm in arms(config)]
+    images = sorted({(one["image_size"], one["channels"]) for one in own})
+    if len(images) > 1:
+        sizes = ", ".join(f"{side} pixels {'grey' if channels == 1 else 'RGB'}" for side, channels in images)
+        found = [*found, f"Arms differ in their images, as their trunks do: {sizes}."]
     return found
 
 

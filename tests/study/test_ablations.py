@@ -99,6 +99,8 @@ def test_trunks_have_images_of_their_own_size_and_share_the_rest(tiny_config):
     config = tiny_config("batch_size=70", "augmentation=idferm", kind="ablation", ablation="backbones_classification")
     faces = plan.open_faces(config)
     specs = {member.spec.arm: member.spec for member in plan.members(config, faces, "s") if member.spec.fold == 0}
+    [note] = plan.notes(config, faces)
+    assert note.endswith("36 pixels RGB, 52 pixels RGB, 68 pixels grey, 231 pixels RGB.")
     sizes = {name: (spec.backbone, spec.image_size, spec.channels) for name, spec in specs.items()}
     assert sizes["sgm-fmpnet"] == ("fmpnet", 52, 3)  # 48, and 4 that the augmentation crops away
     assert sizes["sgm-cvgg13"] == ("cvgg13", 68, 1)
@@ -234,3 +236,17 @@ def test_the_generators_of_all_methods_can_be_made_smaller():
     assert [{option: arm[option] for option in recipe} for arm in options] == [
         {option: float(value) for option, value in recipe.items()}
     ] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_arms_with_trunks_of_their_own_train_side_by_side(project):
+    """One worker goes from images of 16 pixels to those of 64 and back."""
+    done = project.run("--ablation", "sota_ferplus", *project.tiny, "epochs=1", "batch_size=28", "cluster.workers=1")
+    assert "12 trials, 12 new" in done.out
+    rows = project.read("trials")
+    assert {row["status"] for row in rows} == {"done"}
+    sizes = {(row["arm"], row["image_size"], row["channels"]) for row in rows if row["arm"].startswith("softmax")}
+    assert sizes == {("softmax", 16, 3), ("softmax-vgg13", 64, 1)}
+    key = next(row["trial_key"] for row in rows if row["arm"] == "softmax-vgg13")
+    assert "All metrics are equal." in project.run("--rerun", key, *project.places).out
