@@ -31,8 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from results.asking import query
-from results.bulk import ORIGIN
-from results.compacted import REPLACES
+from results.compacted import ORIGIN, REPLACES
 from results.compaction import _write, _write_bytes
 from results.files import RANK, conform
 from results.index import index_bytes

@@ -110,7 +110,8 @@ def _show(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
         if name not in snapshot.files:
             connection.register(name, spec.schema.empty_table())
             continue
-        connection.register(f"loose_{name}", snapshot.loose(name))
+        loose = snapshot.loose(name)
+        connection.register(f"loose_{name}", loose)
         found = [f"SELECT * FROM loose_{name}"]  # noqa: S608 - names of ours
         for number, (file, (column, gone)) in enumerate(zip(snapshot.files[name], snapshot.hidden(name), strict=True)):
             if file is None:
@@ -129,6 +130,8 @@ def _show(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
                 connection.register(f"gone_{name}_{number}", pa.table({column: pa.array(sorted(gone), pa.string())}))
                 rows += f" ANTI JOIN gone_{name}_{number} USING ({column})"
             found.append(rows)
+        if len(found) > 1 and not loose.num_rows:
+            del found[0]
         connection.execute(f"CREATE VIEW {name} AS {' UNION ALL '.join(found[::-1])}")
     for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
         connection.execute(f"SET {setting}")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from results.compacted import ORIGIN
 from results.files import check_known, conform
 from results.layout import Layout
 
-ORIGIN = "__part"  # in compact files of the tables written by name: the part that a row came from
 MANY = 64  # from as many files on, DuckDB reads them faster
 AT_ONCE = 1024
 _connection: Any = None

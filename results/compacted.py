@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from results.files import FIRST_TRIALS, read_parquet, readable
 from results.layout import Held
 
+ORIGIN = "__part"  # in files of the tables written by name: the part that a row came from
 REPLACES = "replaces"
 
 
@@ -38,7 +39,7 @@ class CompactFile:
             self._footers[self.name] = file.metadata
             return file
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The columns that it has."""
         names: list[str] = self.file.schema_arrow.names
@@ -98,7 +99,8 @@ class CompactFile:
 
     def dataset(self, schema: pa.Schema) -> Any:
         """A file of S3, for DuckDB to ask for columns and row groups."""
-        return self.held.dataset(pa.schema([field for field in schema if field.name in self.columns]))
+        columns = [*schema, pa.field(ORIGIN, pa.string())]
+        return self.held.dataset(pa.schema([field for field in columns if field.name in self.columns]))
 
     def close(self) -> None:
         """Let the file go."""

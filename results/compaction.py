@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.bulk import ORIGIN, read_parts
-from results.compacted import REPLACES, CompactFile
+from results.bulk import read_parts
+from results.compacted import ORIGIN, REPLACES, CompactFile
 from results.files import RANK, make_folder, publish, remove, temporary, write_parquet
 from results.index import index_bytes
 from results.layout import INDEX, Generation, Layout, Signature

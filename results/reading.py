@@ -12,8 +12,8 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.bulk import ORIGIN, read_parts
-from results.compacted import CompactFile
+from results.bulk import read_parts
+from results.compacted import ORIGIN, CompactFile
 from results.layout import Generation, Layout
 from results.schema import TABLES
 from results.standing import Standings
