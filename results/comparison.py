@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from results.improvement import paired_improvement
 from results.published import Published, beside
@@ -37,6 +38,10 @@ COLUMNS = (
     *("improvement", "improvement_low", "improvement_high", "p_wilcoxon", "p_worse", "among_best", "row", "column"),
     *("published", "published_ids", "trial_keys"),
 )
+_TEXT = ("arm", "metric", "protocol", "replicated", "row", "column")
+_COUNTS = ("n", "planned", "failed", "pairs", "replicates")
+_OTHER: dict[str, Any] = {"among_best": bool, "published": [float], "published_ids": [str], "trial_keys": [str]}
+_TYPES = dict.fromkeys(COLUMNS, float) | dict.fromkeys(_TEXT, str) | dict.fromkeys(_COUNTS, int) | _OTHER
 ALPHA = 0.05
 _FRACTIONS = {column.name for column in TRIALS.columns if column.unit == "fraction"}
 
@@ -73,7 +78,7 @@ def comparison_table(store: Store, study: str, read: StudyRows | None = None) ->
         header, lines, marked, keys = _grid(layout, rows.metric, found)
     else:
         header, lines, marked, keys = _list(rows.metric, [*found, *extra], known)
-    return Table(COLUMNS, values, caption, (header, lines), frozenset(marked), keys)
+    return Table(COLUMNS, values, caption, (header, lines), frozenset(marked), keys, _TYPES)
 
 
 def _compared(rows: StudyRows, arm: Arm, reference: Arm | None, ratio: float | None) -> Row:

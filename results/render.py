@@ -23,7 +23,7 @@ class Table:
 
     `shown` is a header and rows of text; None shows the values, floats rounded. The caption is for people, too. Cells that are `marked`
     stand out: bold, or with a star in plain text. `keys` are the trials that a cell was computed from; HTML has them in `data-trials`, and
-    the values in a column of their own.
+    the values in a column of their own. `types` are those of columns that may be empty, for Parquet: str, float, or [str] for lists.
     """
 
     columns: tuple[str, ...]
@@ -32,6 +32,7 @@ class Table:
     shown: tuple[tuple[str, ...], list[tuple[str, ...]]] | None = None
     marked: frozenset[Place] = frozenset()
     keys: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
+    types: Mapping[str, Any] = field(default_factory=dict)
 
     def for_people(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows as text."""
@@ -121,11 +122,13 @@ def _parquet(table: Table) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
+    known = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
     arrays = []
-    for place in range(len(table.columns)):
+    for place, name in enumerate(table.columns):
         values = [row[place] for row in table.rows]
+        kind: Any = table.types.get(name)
         try:
-            array = pa.array(values)
+            array = pa.array(values, pa.list_(known[kind[0]]) if isinstance(kind, list) else known.get(kind))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
             array = None
         if array is None or pa.types.is_struct(array.type):

@@ -330,6 +330,17 @@ def test_latex_is_escaped_and_has_its_rules(store):
     assert latex.isascii()
 
 
+def test_parquet_has_the_same_columns_and_types_whatever_is_missing(store):
+    fake_ablation(store, "full", folds=3, seeds=2)
+    fake_ablation(store, "empty", folds=1, seeds=1, skip=[("softmax", 0, 0), ("dual", 0, 0)])
+    full, empty = (
+        parquet.read_table(io.BytesIO(encode(comparison_table(store, name), "parquet"))).schema
+        for name in ("full", "empty")
+    )
+    assert full.equals(empty)
+    assert not [field.name for field in full if "null" in str(field.type)]
+
+
 def test_the_same_rows_give_the_same_bytes_wherever_they_lie(store):
     fake_ablation(store, folds=2, seeds=2)
     before = {name: encode(comparison_table(store, "demo"), name) for name in FORMATS}
