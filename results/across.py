@@ -11,12 +11,12 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
-from results.comparison import digits, listed
+from results.comparison import digits, interval, listed
 from results.errors import StoreError
 from results.ranks import cliques, critical_difference, friedman
 from results.render import Table
 from results.replication import Row, StudyRows, study_rows
-from results.stats import Place, mean_interval, paired_test, replicates
+from results.stats import Place, paired_test, replicates
 from results.store import Store
 from results.winners_curse import winners_curse
 
@@ -55,10 +55,10 @@ def optimism_table(store: Store, study: str = "") -> Table:
             continue
         same = _without(row["config"], (*_PROTOCOL, "fold", "seed"))
         pairs[same][row["fold"], row["seed"]][row["protocol"]] = row
-        labels.setdefault(same, (row["arm"], row["dataset"]))
+        labels[same] = min(labels.get(same, (row["arm"], row["dataset"])), (row["arm"], row["dataset"]))
     columns = ("arm", "dataset", "n", "sealed", "paper", "optimism", "low", "high", "p", "trial_keys")
     found = []
-    for same, places in pairs.items():
+    for same, places in sorted(pairs.items(), key=lambda pair: (labels[pair[0]][::-1], pair[0])):
         both = {place: rows for place, rows in sorted(places.items()) if len(rows) == 2}
         if not both:
             continue
@@ -66,7 +66,7 @@ def optimism_table(store: Store, study: str = "") -> Table:
             {place: rows[protocol]["test_accuracy"] for place, rows in both.items()} for protocol in ("sealed", "paper")
         ]
         (sealed, paper), ratio = replicates(arms, _ratio([rows["sealed"] for rows in both.values()]))
-        mean, low, high = mean_interval([b - a for a, b in zip(sealed, paper, strict=True)], ratio)
+        mean, low, high = interval([b - a for a, b in zip(sealed, paper, strict=True)], ratio)
         keys = [row["trial_key"] for rows in both.values() for row in rows.values()]
         p = paired_test(paper, sealed, ratio)[1]
         found.append((*labels[same], len(both), fmean(sealed), fmean(paper), mean, low, high, p, keys))
@@ -106,7 +106,7 @@ def winners_curse_table(store: Store, study: str = "") -> Table:
         "trial_keys",
     )
     found = []
-    for row in store.read("studies").to_pylist():
+    for row in sorted(store.read("studies").to_pylist(), key=lambda row: str(row["study"])):
         if row["kind"] != "search" or study not in ("", row["study"]):
             continue
         rows = study_rows(store, row["study"])
@@ -123,6 +123,7 @@ def winners_curse_table(store: Store, study: str = "") -> Table:
             if other["status"] == "done" and other[metric] is not None and other["seed"] != best["seed"]
             and not json.loads(other["config"]).get("search") and _without(other["config"], _SEED) == same
         ]  # fmt: skip
+        fresh.sort(key=lambda other: (other["seed"], other["trial_key"]))
         if fresh:
             said = winners_curse([trial[metric] for trial in searched], [trial[metric] for trial in fresh], less)
             keys = [best["trial_key"], *(trial["trial_key"] for trial in fresh)]

@@ -17,7 +17,7 @@ from results.render import Table, number
 from results.replication import Arm, Row, StudyRows, cells, study_rows
 from results.schema import TRIALS
 from results.signflips import wilcoxon
-from results.stats import effect_size, holm, mean_interval, paired_test, replicates, worse_than_best
+from results.stats import Interval, effect_size, holm, mean_interval, paired_test, replicates, worse_than_best
 from results.store import Store
 
 COLUMNS = (
@@ -95,13 +95,13 @@ def _compared(rows: StudyRows, arm: Arm, reference: Arm | None, ratio: float | N
         return row
     (own,), its_ratio = replicates([arm.values], ratio)
     row["replicates"], row["replicated"] = len(own), "seed" if len({fold for fold, _ in arm.values}) == 1 else "fold"
-    row["mean"], row["low"], row["high"] = mean_interval(own, its_ratio)
+    row["mean"], row["low"], row["high"] = interval(own, its_ratio)
     pairs = set(arm.values) & set(reference.values) if reference is not None and reference is not arm else set()
     if reference is None or not pairs:
         return row
     (ours, theirs), its_ratio = replicates([arm.values, reference.values], ratio)
     row["pairs"] = len(pairs)
-    row["difference"], row["difference_low"], row["difference_high"] = mean_interval(
+    row["difference"], row["difference_low"], row["difference_high"] = interval(
         [a - b for a, b in zip(ours, theirs, strict=True)], its_ratio
     )
     row["p"] = paired_test(ours, theirs, its_ratio)[1]
@@ -111,6 +111,12 @@ def _compared(rows: StudyRows, arm: Arm, reference: Arm | None, ratio: float | N
     row["improvement"], row["improvement_low"], row["improvement_high"] = paired_improvement(*better)
     row["p_wilcoxon"] = wilcoxon(ours, theirs)[1] if len(ours) > 1 else None
     return row
+
+
+def interval(values: Sequence[float], ratio: float) -> Interval:
+    """`stats.mean_interval`, without bounds where all replicates are the same, which shows no spread rather than none being there."""
+    mean, low, high = mean_interval(values, ratio)
+    return (mean, None, None) if low is None or high is None or high - low <= 1e-12 else (mean, low, high)
 
 
 def _judge(arms: Sequence[Arm], found: Sequence[Row], ratio: float | None, less_is_better: bool) -> None:

@@ -226,6 +226,15 @@ def test_one_trial_per_arm_has_no_interval_and_no_p(store):
     assert "| 1/1 |" in render(comparison_table(store, "demo"), "md")
 
 
+def test_replicates_that_are_all_the_same_make_no_interval_of_no_width(store):
+    fake_ablation(store, folds=3, seeds=1)
+    for row in store.read("trials").to_pylist():
+        store.commit(row["trial_key"], {"trials": [row | {"test_accuracy": 0.25, "retrained": 1}]})
+    rows = records(comparison_table(store, "demo"))
+    assert [(row["mean"], row["low"], row["high"]) for row in rows] == [(0.25, None, None)] * 2
+    assert (rows[1]["difference"], rows[1]["difference_low"], rows[1]["p"]) == (0.0, None, 1.0)
+
+
 def test_a_study_with_nothing_done_yet(store):
     fake_ablation(store, skip=[(arm, f, s) for arm in ("softmax", "dual") for f in range(3) for s in range(2)])
     rows = records(comparison_table(store, "demo"))
