@@ -21,20 +21,9 @@ from results.stats import Interval, effect_size, holm, mean_interval, paired_tes
 from results.store import Store
 
 COLUMNS = (
-    *(
-        "arm",
-        "metric",
-        "n",
-        "planned",
-        "failed",
-        "mean",
-        "low",
-        "high",
-        "difference",
-        "difference_low",
-        "difference_high",
-    ),
-    *("pairs", "p", "p_holm", "protocol", "replicates", "replicated", "effect_size", "effect_low", "effect_high"),
+    *("arm", "metric", "n", "planned", "failed", "mean", "low", "high"),
+    *("difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "protocol"),
+    *("replicates", "replicated", "effect_size", "effect_low", "effect_high"),
     *("improvement", "improvement_low", "improvement_high", "p_wilcoxon", "p_worse", "among_best", "row", "column"),
     *("published", "published_ids", "trial_keys"),
 )
