@@ -57,14 +57,18 @@ def _in_bulk(layout: Layout, table: str, names: Sequence[str], wanted: pa.Schema
         _connection = duckdb.connect(":memory:", config={"autoload_known_extensions": False})
         _connection.execute("SET TimeZone = 'UTC'")
     paths = [str(layout.part(table, name)) for name in names]
+    origin = ", parse_filename(filename, true) AS " + ORIGIN if ORIGIN in wanted.names else ""
     with _connection.cursor() as connection:
-        try:
-            origin = ", parse_filename(filename, true) AS " + ORIGIN if ORIGIN in wanted.names else ""
-            rows = connection.read_parquet(paths, union_by_name=True, filename=bool(origin))
-            present = [name for name in rows.columns if name != "filename"]
-            if strict:
-                check_known(layout.part(table, names[0]).parent, present, wanted)
-            chosen = [f'"{name}"' for name in wanted.names if name in present] or ["NULL AS nothing"]
-            return conform(rows.project(", ".join(chosen) + origin).to_arrow_table(), wanted)
-        except (duckdb.Error, pa.ArrowException):
-            return None
+        for by_name in (True,) if strict else (False, True):  # to unite the columns, every footer is read once more
+            try:
+                rows = connection.read_parquet(paths, union_by_name=by_name, filename=bool(origin))
+                present = [name for name in rows.columns if name != "filename"]
+                if strict:
+                    check_known(layout.part(table, names[0]).parent, present, wanted)
+                chosen = [f'"{name}"' for name in wanted.names if name in present]
+                if by_name or len(chosen) + bool(origin) == len(wanted):
+                    found = rows.project(", ".join(chosen or ["NULL AS nothing"]) + origin)
+                    return conform(found.to_arrow_table().combine_chunks(), wanted)  # DuckDB gives a chunk a file
+            except (duckdb.Error, pa.ArrowException):
+                continue
+    return None

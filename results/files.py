@@ -99,6 +99,7 @@ def write_parquet(
     """
     total, firsts = 0, list[int]()
     waiting: list[pa.Table] = []
+    count = size = 0
 
     def flush(writer: pq.ParquetWriter, *, last: bool) -> list[pa.Table]:
         table = pa.concat_tables(waiting)
@@ -114,8 +115,10 @@ def write_parquet(
         for table in tables:
             total += table.num_rows
             waiting.append(table)
-            if sum(t.num_rows for t in waiting) >= rows or sum(t.nbytes for t in waiting) >= BYTES_AT_ONCE:
+            count, size = count + table.num_rows, size + table.nbytes
+            if count >= rows or size >= BYTES_AT_ONCE:
                 waiting = flush(writer, last=False)
+                count, size = sum(t.num_rows for t in waiting), sum(t.nbytes for t in waiting)
         if waiting:
             flush(writer, last=True)
         writer.add_key_value_metadata(dict(metadata or {}) | ({FIRST_TRIALS: json.dumps(firsts)} if firsts else {}))
