@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def _finish(
     subjects, sequences, official = (np.array([face[column] for face in kept], np.str_) for column in (2, 3, 4))
     content = (images, labels, subjects, sequences, official)
     fingerprint = content_fingerprint(*content, listing.classes)
-    write_summary(Built(card, listing, options, path, skipped, *content, fingerprint))
+    built = Built(card, listing, options, path, skipped, *content, fingerprint)
     write_faceset(
         path,
         name=card.name,
@@ -134,6 +135,7 @@ def _finish(
         classes=listing.classes,
         official=official,
         fingerprint=fingerprint,
+        beside=partial(write_summary, built),
     )
     if skipped:
         _log.warning(

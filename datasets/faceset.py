@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ def write_faceset(
     classes: Sequence[str],
     official: Sequence[str] | Strings | None = None,
     fingerprint: str | None = None,
+    beside: Callable[[], None] | None = None,
 ) -> Path:
     """Write a face set so that readers see all of it or nothing.
 
@@ -152,6 +154,7 @@ def write_faceset(
         classes: names of the expressions, by label.
         official: N of "train", "val", "test" or ""; None for no official split.
         fingerprint: what `content_fingerprint` gave for all this, where it has been asked already.
+        beside: what is to be done before the face set can be seen; it is done in a thread of its own while the pixels are written.
 
     Raises:
         DatasetError: the arrays do not fit each other, or the folder cannot be written.
@@ -180,11 +183,15 @@ def write_faceset(
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("xb") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
+        # Not through a file of Python's, which would copy the pixels once more.
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(beside) if beside else None
+            with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
                 writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
+            with aside.open("rb") as written:
+                os.fsync(written.fileno())
+            if other:
+                other.result()
         aside.replace(path)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
