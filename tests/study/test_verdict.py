@@ -354,6 +354,6 @@ def test_names_on_both_sides_of_a_users_own_folders_are_noted_in_the_plan(tiny_c
             "image_size=16",
         ]
     )
-    config["dataset"]["cache"] = str(tmp_path / "cache")
+    config["dataset"]["cache"], config["kind"] = str(tmp_path / "cache"), "method"
     (line,) = plan.notes(config, plan.open_faces(config))
     assert line.startswith("Subjects by the name of s0, s1, s2 are on both sides of the transfer to folder")
