@@ -198,8 +198,11 @@ def _table(name: str, data: bytes, left: int, path: Path) -> tuple[pa.Table, int
     found = [schema.empty_table()]
     for number in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(number)
+        sizes = [group.total_byte_size, *(8 * group.column(i).num_values for i in range(group.num_columns))]
+        if min(sizes) < 0:
+            raise _refusal(path, f"{name}.parquet with a negative size")  # which would pay for what is unpacked
         # Runs of equal values and dictionaries take no room in the file: count the values before they are unpacked.
-        left -= sum(8 * group.column(i).num_values for i in range(group.num_columns)) + group.total_byte_size
+        left -= sum(sizes)
         rows = file.read_row_group(number, use_threads=False) if left >= 0 else schema.empty_table()
         for column in (rows[text] for text in texts if left >= 0):
             for chunk in column.chunks:

@@ -198,6 +198,29 @@ def test_a_small_file_with_many_rows_is_not_unpacked(exported, tmp_path, monkeyp
         import_study(Store(tmp_path / "other"), exported)
 
 
+def test_a_negative_size_pays_for_nothing(exported, tmp_path):
+    def varint(value, width):
+        return bytes((value >> 7 * i) & 127 | (128 if i < width - 1 else 0) for i in range(width))
+
+    def change(members, about):
+        put("confusion", pa.table({"trial_key": ["demo-0-0-0"] * 1000, "split": [f"{i:0500}" for i in range(1000)]}))(
+            members, about
+        )
+        data = members["confusion.parquet"]
+        size = pq.read_metadata(pa.BufferReader(data)).row_group(0).total_byte_size
+        # Sizes stand in the footer as zigzag numbers, of which the odd ones are negative.
+        width = max(1, -(-(2 * size).bit_length() // 7))
+        place = data.rindex(varint(2 * size, width))
+        data = data[:place] + varint(2 * size + 1, width) + data[place + width :]
+        assert pq.read_metadata(pa.BufferReader(data)).row_group(0).total_byte_size < 0
+        members["confusion.parquet"] = data
+        about["files"][-1]["sha256"] = hashlib.sha256(data).hexdigest()
+
+    rewrite(exported, change)
+    with pytest.raises(StoreError, match="negative size"):
+        import_study(Store(tmp_path / "other"), exported)
+
+
 @pytest.mark.parametrize("cut", [0, 10, 0.3, 0.9, 0.999])
 def test_a_cut_archive_is_refused(exported, tmp_path, cut):
     data = exported.read_bytes()
