@@ -82,7 +82,7 @@ def optimism_table(store: Store, study: str = "") -> Table:
     caption = (
         "What the published habit is worth: test accuracy of the same n trainings under protocol=paper (the epoch picked on the test "
         "fold, all training people trained on) and under protocol=sealed, paired by fold and seed; 95 % corrected resampled t "
-        "intervals over folds, means over their seeds."
+        "intervals over folds, means over their seeds (of a single fold: over its seeds, which do not speak of people)."
     )
     header = ("arm", "data set", "n", "sealed", "paper †", "optimism", "95 % CI", "p")
     of = _keys(found, 2, len(header))
@@ -207,6 +207,11 @@ def ranks_table(store: Store, study: str = "") -> Table:
         f"Friedman with Iman and Davenport's correction: F = {test.f:.2f}, p = {test.p:.3f}. Nemenyi's critical difference at 0.05 is "
         f"{difference:.2f} ranks; groups that do not differ: {bars}. Bold, or * in plain text: the best, and those in its group."
     )
+    planned = sum(known[arm].planned for known in means.values() for arm in arms)
+    if missing := planned - sum(len(known[arm].values) for known in means.values() for arm in arms):
+        caption += (
+            f" {missing} of {planned} planned trials are not done, so that means may be over different folds and seeds."
+        )
     marked = frozenset((place, 1) for place, row in enumerate(found) if row[2])
     of = _keys(found, 1, len(header))
     return Table(columns, found, caption, (header, shown), marked, of)

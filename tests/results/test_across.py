@@ -49,6 +49,7 @@ def test_optimism_pairs_the_same_trials_under_both_protocols(store):
     assert (row["optimism"], row["low"], row["high"]) == pytest.approx(expected)
     assert len(row["trial_keys"]) == 8
     assert "picked on the test" in named_table(store, "optimism").caption
+    assert "of a single fold: over its seeds" in named_table(store, "optimism").caption
     for name in FORMATS:
         assert encode(named_table(store, "optimism"), name)
 
@@ -95,6 +96,9 @@ def test_ranks_over_data_sets(store):
     assert "**1.00**" in render(table, "md")
     assert "is 1.91 ranks" in table.caption
     assert named_table(store, "ranks", "loss_form") == table
+    assert "not done" not in table.caption
+    fake_ablation(store, "oulu", arms=arms, folds=2, seeds=1, dataset="oulu_casia", skip=[("mul", 1, 0)])
+    assert "1 of 24 planned trials are not done" in named_table(store, "ranks").caption
 
 
 @pytest.mark.parametrize(
