@@ -67,6 +67,8 @@ class Store:
         if any(set(table["trial_key"].to_pylist()) != {key} for table in tables.values()):
             raise ValueError(f"Every row of the commit {key} must bear it as trial_key")
         new = standing_of(tables["trials"])[key]
+        if new[1] and self._layout.signature("trials", key):
+            self.compact()  # what is retrained stands until its successor does: compacted rows are not removed here
         with self._writes(), self._layout.writing():
             signature = self._layout.signature("trials", key)
             there = [*self._standings.parts({key: signature} if signature else {}).values()]

@@ -89,6 +89,24 @@ def test_a_commit_survives_a_crash_at_every_step(tmp_path, monkeypatch, compacte
     assert step > 10
 
 
+def test_a_trial_that_is_retrained_is_never_without_its_row(tmp_path, monkeypatch):
+    fuse = Fuse(monkeypatch)
+    origin, alone = Store(tmp_path / "origin"), Store(tmp_path / "alone")
+    origin.commit("k", fake_trial("k", epochs=2))
+    before = content(origin)
+    alone.commit("k", fake_trial("k", accuracy=0.7, retrained=1))
+    after = content(alone)
+    for step in range(1000):
+        store = Store(tmp_path / f"crash{step}")
+        shutil.copytree(origin.root, store.root)
+        again = fake_trial("k", accuracy=0.7, retrained=1)
+        ended = fuse.run(step, lambda store=store, again=again: store.commit("k", again))
+        assert content(Store(store.root)) in ([after] if ended else [before, after]), step
+        if ended:
+            break
+    assert step > 20
+
+
 WORKER = """
 import sys
 from results import Store
