@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 TEXT, FLAG, REAL = pa.string(), pa.bool_(), pa.float64()
 INT, LONG, BYTES = pa.int32(), pa.int64(), pa.binary()
@@ -151,6 +151,9 @@ TRIALS = TableSpec(
             for level in (90, 99)
         ),
         Column("notes", TEXT, "JSON", "substitutes and choices that the method made, by name; null where it made none"),
+        Column("stopped_by", TEXT, "", "rule that stopped it: asha, racing, collapse or budget; null where none did"),
+        Column("resumed_epochs", INT, "epochs", "epochs out of a checkpoint of an earlier attempt; null is none"),
+        Column("gpu_share", REAL, "fraction", "share of a GPU that it was given; 0 on a CPU"),
     ),
 )
 

@@ -275,7 +275,7 @@ def test_files_of_later_versions_are_read_but_never_rewritten(store):
     assert "invented_later" in pq.read_table(path).column_names
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4", "v5"])
 def test_the_store_that_an_earlier_version_wrote_is_read(version):
     root = FIXTURES / version
     before = sorted(root.rglob("*"))
