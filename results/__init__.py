@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from results.errors import StoreError
+from results.errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from results.store import Store
 
-__all__ = ["Store", "StoreError"]
+__all__ = ["Store", "StoreError", "StoreUnavailable"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from results.errors import StoreError
+from results.errors import StoreError, StoreUnavailable, passes
 
 ROWS_AT_ONCE = 65_536
 BYTES_AT_ONCE = 64 << 20
@@ -190,6 +190,10 @@ def readable(name: object) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
+        if passes(error):
+            raise StoreUnavailable(
+                f"Expected to read {name}, found for now: {reason}; mend that, and try again."
+            ) from error
         raise StoreError(
             f"Expected a readable Parquet file, found {name}, which is damaged ({reason}): restore it from a "
             "copy, or, if it lies under parts, remove it and resume the study to train its trial again."

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from results.errors import StoreError
+from results.errors import StoreError, StoreUnavailable, passes
 from results.files import locked, make_folder, read_parquet, remove, write_file
 from results.schema import SCHEMA_VERSION, TABLES
 
@@ -122,7 +122,8 @@ class Layout:
         except FileNotFoundError:
             return []
         except (KeyError, TypeError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise StoreError(f"Expected the store's manifest, found {path}, which cannot be read: {error}.") from error
+            kind = StoreUnavailable if passes(error) else StoreError
+            raise kind(f"Expected the store's manifest, found {path}, which cannot be read: {error}.") from error
 
     def write_manifest(self, generations: list[Generation]) -> None:
         """Replace the manifest: from here on these compact files count and no others."""
@@ -164,7 +165,8 @@ class Layout:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise StoreError(f"Expected a folder of results, found {folder}: {error.strerror}.") from error
+            kind = StoreUnavailable if passes(error) else StoreError
+            raise kind(f"Expected a folder of results, found {folder}: {error.strerror}.") from error
 
 
 class Held:

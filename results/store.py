@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from results.compaction import compact
-from results.errors import StoreError
+from results.errors import StoreError, StoreUnavailable, passes
 from results.files import parquet_bytes, remove, temporary, write_file
 from results.layout import Layout
 from results.reading import TRIES, Snapshot
@@ -30,7 +30,8 @@ class Store:
     """The results under one folder, which is made when something is first written; or under s3://BUCKET/PREFIX, to read.
 
     Raises:
-        StoreError: from every method, when the folder or a file in it cannot be read or written.
+        StoreError: from every method, when the folder or a file in it cannot be read or written; StoreUnavailable where
+            that will pass or can be mended, so that the same call can succeed later: whoever has rows keeps them.
 
     """
 
@@ -185,6 +186,9 @@ class Store:
                 return reading()
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                kind = StoreUnavailable if passes(error) else StoreError
+                raise kind(f"Expected results that can be read under {self.root}, found: {error.strerror}.") from error
         raise StoreError(f"The results under {self.root} lack a file that they name, or change too fast to be read.")
 
     @contextmanager
@@ -195,7 +199,7 @@ class Store:
             raise self._refusal(error) from error
 
     def _refusal(self, error: OSError) -> StoreError:
-        return StoreError(
+        return (StoreUnavailable if passes(error) else StoreError)(
             f"Expected a folder that results can be written to, found {self.root}: {error.strerror}; "
             "set storage.root to another one."
         )
