@@ -79,7 +79,8 @@ def prepare(config: Config, store: Store) -> Study:
     """
     plan.check(config)
     if config["kind"] == "search":
-        from study.search import Space, check_search
+        from study.search import check_search
+        from study.space import Space
 
         check_search(config)
         Space(config)
@@ -208,7 +209,9 @@ def _searching(study: Study) -> tuple[list[int], Any, Any]:
         StudyError: where its committed trials were made by other versions of the numbers.
 
     """
-    from study.search import Past, Space, StudyASHA, StudySearch, respecified
+    from study.search import Past, StudySearch, respecified
+    from study.space import Space
+    from study.stopping import Stopping, StoppingScheduler
 
     config, store, search = study.config, study.store, study.config["search"]
     space, statuses, curves = Space(config), answers(study), _curves(study)
@@ -233,7 +236,13 @@ def _searching(study: Study) -> tuple[list[int], Any, Any]:
         return None if status is None else (status, _curves(study).get(key, []))
 
     searcher = StudySearch(space, study.shared, search["seed"], indices, past, answered, proposed)
-    return indices, searcher, StudyASHA(config["epochs"], search["grace"], search["reduction"], past)
+    rules = Stopping(
+        config["epochs"], search["grace"], search["reduction"], search["brackets"], study.metric, search["collapse"]
+    )
+    seen = [
+        (key, {"epoch": epoch, study.metric: value}) for key, curve in sorted(curves.items()) for epoch, value in curve
+    ]
+    return indices, searcher, StoppingScheduler(rules, seen)
 
 
 def answers(study: Study) -> dict[str, str]:
@@ -260,7 +269,7 @@ def show_plan(study: Study, console: Console) -> None:
     for column in ("arm", "method", "trials", "in the store", "to train"):
         table.add_column(column, justify="left" if column in ("arm", "method") else "right")
     if study.searches:
-        from study.search import Space
+        from study.space import Space
 
         answered = answers(study)
         proposed = study.store.read("members", ["trial_key"], study=study.name)["trial_key"].to_pylist()

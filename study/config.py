@@ -25,6 +25,7 @@ Config = dict[str, Any]
 
 # Settings that later versions added, with the value that earlier ones stood for: stored studies may lack them.
 ADDED_SETTINGS: Config = {"optimizer": "adam", "evaluation": {"tsne": False, "probe": False, "transfer": []}}
+ADDED_SEARCH: Config = {"brackets": 1, "collapse": 0}
 
 # Folds of a rule that the card of the data set says no number for.
 _FOLDS = 5
@@ -86,6 +87,11 @@ def load(overrides: Sequence[str], ablation: str | None = None) -> Config:
         config |= ablations.replication(config["ablation"], config["given"])
         config["ablation"] = ablations.spelled_out(config["ablation"])
     return _with_paths(_with_images(_with_card(config)))
+
+
+def completed(stored: Config) -> Config:
+    """A stored configuration with the settings that later versions added."""
+    return ADDED_SETTINGS | stored | {"search": ADDED_SEARCH | stored["search"]}
 
 
 def nearest(word: str, words: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from results.schema import REAL, TABLES
 from study import ablation as ablations
 from study import extras
 from study.ablation import Arm
-from study.config import ADDED_SETTINGS, Config
+from study.config import ADDED_SEARCH, ADDED_SETTINGS, Config
 from study.errors import StudyError
 from study.spec import (
     ADDED_OPTIONS,
@@ -357,7 +357,7 @@ def identity(config: Config) -> Config:
     dataset = {name: value for name, value in config["dataset"].items() if name not in _OUTSIDE_DATASET}
     kept["dataset"] = without(dataset, _ADDED_DATASET)
     if config["kind"] == "search":
-        search = config["search"]
+        search = without(config["search"], ADDED_SEARCH)
         kept["search"] = {name: value for name, value in search.items() if name != "trials"}
         drawn = {*_FIRST_SPACE, config["method"]["name"], *search["methods"]}
         kept["search"]["space"] = {name: value for name, value in search["space"].items() if name in drawn}

@@ -30,7 +30,7 @@ from rich.console import Console  # noqa: E402
 from datasets import DatasetError  # noqa: E402
 from mdml import MethodError  # noqa: E402
 from results import Store, StoreError  # noqa: E402
-from study.config import ADDED_SETTINGS, Config, load  # noqa: E402
+from study.config import Config, completed, load  # noqa: E402
 from study.errors import StudyError  # noqa: E402
 
 
@@ -144,7 +144,7 @@ def _resumed(arguments: argparse.Namespace) -> Config:
             f"There is no study {arguments.resume} under {place['storage']['root']}: set storage.root, or see what is there with "
             "python results/query.py."
         )
-    config: Config = ADDED_SETTINGS | json.loads(rows[0]["config"])
+    config = completed(json.loads(rows[0]["config"]))
     if "dataset.cache" in place["given"]:
         config["dataset"]["cache"] = place["dataset"]["cache"]
     return config | {"study": arguments.resume, "storage": place["storage"], "cluster": place["cluster"]}

@@ -1,7 +1,6 @@
 """Search without Ray: what Tune would call is called here, with a metric computed from the proposal."""
 
 import json
-from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -9,7 +8,8 @@ from ray.tune.search import Searcher
 
 from study import plan
 from study.errors import StudyError
-from study.search import Past, Space, StudyASHA, StudySearch, check_search
+from study.search import Past, StudySearch, check_search
+from study.space import Space
 from study.spec import TrialSpec
 
 
@@ -129,38 +129,6 @@ def test_failed_trials_are_remembered_as_failed(tiny_config):
     search.suggest("x")
     search.on_trial_complete("x", {"committed": "failed"})
     assert search._ot_study.trials[-1].state == optuna.trial.TrialState.FAIL
-
-
-def test_asha_filled_from_the_store_decides_as_one_that_saw_the_trials():
-    curves = [
-        [(1, 0.3), (2, 0.4), (3, 0.5)],
-        [(1, 0.5), (2, 0.6), (3, 0.7)],
-        [(1, 0.6), (2, 0.7), (3, 0.9)],
-        [(1, 0.1)],
-    ]
-
-    def show(scheduler, name, curve):
-        trial = SimpleNamespace(trial_id=name)
-        scheduler.on_trial_add(None, trial)
-        return [
-            scheduler.on_trial_result(None, trial, {"training_iteration": epoch, "metric": value})
-            for epoch, value in curve
-        ]
-
-    live = StudyASHA(9, 1, 3, [])
-    for number, curve in enumerate(curves):
-        show(live, f"t{number}", curve)
-    past = [Past(number, {}, "stopped" if len(curve) < 3 else "done", curve) for number, curve in enumerate(curves)]
-    for value in (0.05, 0.2, 0.45, 0.55, 0.95):
-        again = StudyASHA(9, 1, 3, past)
-        fresh = StudyASHA(9, 1, 3, [])
-        for number, curve in enumerate(curves):
-            show(fresh, f"t{number}", curve)
-        assert show(again, "new", [(1, value), (2, value), (3, value)]) == show(
-            fresh, "new", [(1, value), (2, value), (3, value)]
-        )
-    assert show(live, "bad", [(1, 0.05)]) == ["STOP"]
-    assert show(StudyASHA(9, 1, 3, []), "bad", [(1, 0.05)]) == ["CONTINUE"]
 
 
 @pytest.mark.parametrize(

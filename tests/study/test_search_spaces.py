@@ -6,7 +6,7 @@ import pytest
 
 from mdml.methods import make_method, method_names
 from study.config import load
-from study.search import Space
+from study.space import Space
 
 SPACES = load([])["search"]["space"]
 
