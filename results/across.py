@@ -11,7 +11,7 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
-from results.comparison import digits, interval, listed
+from results.comparison import interval
 from results.errors import StoreError
 from results.ranks import cliques, critical_difference, friedman
 from results.render import Table
@@ -19,6 +19,7 @@ from results.replication import Row, StudyRows, study_rows
 from results.stats import Place, paired_test, replicates
 from results.store import Store
 from results.winners_curse import winners_curse
+from results.wording import digits, listed
 
 _NEEDED = [
     "trial_key",

@@ -6,19 +6,20 @@ it is the seed, and the table says so.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from results.improvement import paired_improvement
+from results.improvement import paired_improvement, probability_of_improvement
+from results.people import decisions, pooled
 from results.published import Published, beside
 from results.render import Place as Cell
-from results.render import Table, number
+from results.render import Table
 from results.replication import Arm, Row, StudyRows, cells, study_rows
-from results.schema import TRIALS
 from results.signflips import wilcoxon
-from results.stats import Interval, effect_size, holm, mean_interval, paired_test, replicates, worse_than_best
+from results.stats import Interval, Place, effect_size, holm, mean_interval, paired_test, replicates, worse_than_best
 from results.store import Store
+from results.wording import FRACTIONS, bounds, count, digits, listed, p_value
 
 COLUMNS = (
     *("arm", "metric", "n", "planned", "failed", "mean", "low", "high"),
@@ -26,26 +27,44 @@ COLUMNS = (
     *("replicates", "replicated", "effect_size", "effect_low", "effect_high"),
     *("improvement", "improvement_low", "improvement_high", "p_wilcoxon", "p_worse", "among_best", "row", "column"),
     *("published", "published_ids", "trial_keys"),
+    *("pooled", "pooled_low", "pooled_high", "subjects"),
+    *("run_improvement", "run_improvement_low", "run_improvement_high", "notes"),
 )
-_TEXT = ("arm", "metric", "protocol", "replicated", "row", "column")
-_COUNTS = ("n", "planned", "failed", "pairs", "replicates")
+_TEXT = ("arm", "metric", "protocol", "replicated", "row", "column", "notes")
+_COUNTS = ("n", "planned", "failed", "pairs", "replicates", "subjects")
 _OTHER: dict[str, Any] = {"among_best": bool, "published": [float], "published_ids": [str], "trial_keys": [str]}
 _TYPES = dict.fromkeys(COLUMNS, float) | dict.fromkeys(_TEXT, str) | dict.fromkeys(_COUNTS, int) | _OTHER
 ALPHA = 0.05
-_FRACTIONS = {column.name for column in TRIALS.columns if column.unit == "fraction"}
+# What a reader of the values must know, who does not see the caption.
+FOLDS = (
+    "p_wilcoxon, improvement_low and improvement_high take folds as independent, which share training images: p_wilcoxon is too small and "
+    "the interval too narrow; p, low and high allow for it."
+)
+SEEDS = "The replicates are seeds of a single fold: intervals and tests speak of seeds, not of people."
+SIGNS = "All pairs differ by the same: p is 2^(1 - replicates), that of their signs alone."
+PEOPLE = "pooled is over all test decisions, its interval a bootstrap over people of the networks as they were trained."
+RUNS = "run_improvement speaks of new seeds on the same folds."
 
 
 def comparison_table(store: Store, study: str, read: StudyRows | None = None) -> Table:
     """One row per arm: n, mean, interval, and the paired difference to the baseline with its p value.
 
     People are shown the layout of the ablation where it has one; machines have a row an arm in any case, with effect size,
-    probability of improvement, Wilcoxon's p, published numbers and trial keys. `read` is what `study_rows` gave, where it is there already.
+    probability of improvement, Wilcoxon's p, published numbers, trial keys, and notes on what is to be known of these. `read` is what
+    `study_rows` gave, where it is there already.
     """
     rows = read or study_rows(store, study)
     arms, ratio = cells(store, rows), rows.ratio()
     known = {arm.name: arm for arm in arms}
     dataset, classes = rows.dataset
     found = [_compared(rows, arm, known.get(arm.reference), ratio) for arm in arms]
+    made = decisions(store, rows)
+    for row in found:
+        if row["arm"] in made:
+            (row["pooled"], row["pooled_low"], row["pooled_high"]), row["subjects"] = pooled(
+                made[row["arm"]], rows.metric
+            )
+            row["notes"] = " ".join(filter(None, (row["notes"], PEOPLE)))
     tested = [row for row in found if row["p"] is not None]
     for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = corrected
@@ -85,6 +104,7 @@ def _compared(rows: StudyRows, arm: Arm, reference: Arm | None, ratio: float | N
     (own,), its_ratio = replicates([arm.values], ratio)
     row["replicates"], row["replicated"] = len(own), "seed" if len({fold for fold, _ in arm.values}) == 1 else "fold"
     row["mean"], row["low"], row["high"] = interval(own, its_ratio)
+    row["notes"] = SEEDS if row["replicated"] == "seed" and len(own) > 1 else None
     pairs = set(arm.values) & set(reference.values) if reference is not None and reference is not arm else set()
     if reference is None or not pairs:
         return row
@@ -99,7 +119,23 @@ def _compared(rows: StudyRows, arm: Arm, reference: Arm | None, ratio: float | N
     better = (theirs, ours) if rows.less_is_better else (ours, theirs)
     row["improvement"], row["improvement_low"], row["improvement_high"] = paired_improvement(*better)
     row["p_wilcoxon"] = wilcoxon(ours, theirs)[1] if len(ours) > 1 else None
+    runs = [_runs(one.values, pairs) for one in ((reference, arm) if rows.less_is_better else (arm, reference))]
+    if max(map(len, runs[0])) > 1:
+        names = ("run_improvement", "run_improvement_low", "run_improvement_high")
+        row |= zip(names, probability_of_improvement(runs[0], runs[1], seed=0), strict=True)
+    same = row["difference_low"] is None and len(ours) > 1 and row["difference"] != 0
+    said = (FOLDS if row["replicated"] == "fold" and len(ours) > 1 else "", SIGNS if same else "",
+            RUNS if row["run_improvement"] is not None else "")  # fmt: skip
+    row["notes"] = " ".join(filter(None, (row["notes"], *said)))
     return row
+
+
+def _runs(values: Mapping[Place, float], pairs: Collection[Place]) -> list[list[float]]:
+    """The values of each fold, one a seed."""
+    folds: dict[int, list[float]] = defaultdict(list)
+    for place in sorted(pairs):
+        folds[place[0]].append(values[place])
+    return list(folds.values())
 
 
 def interval(values: Sequence[float], ratio: float) -> Interval:
@@ -137,17 +173,12 @@ def seen(rows: StudyRows, arms: Sequence[str] | None, column: str) -> list[str]:
     return [str(value) for value in sorted(values - {None})]
 
 
-def listed(values: Sequence[str]) -> str:
-    """Values in a sentence."""
-    return " and ".join(values) or "nothing yet"
-
-
 def _caption(rows: StudyRows, ratio: float | None, arms: list[Arm], found: list[Row], extra: list[Row]) -> str:
     folds, seeds = (len({member[axis] for member in rows.members}) for axis in ("fold", "seed"))
     words, layout = rows.metric.replace("_", " "), rows.layout
     parts = [
-        f"Study {rows.study['study']} on {listed(seen(rows, None, 'dataset'))}: {_count(folds, 'fold')} × "
-        f"{_count(seeds, 'seed')}, protocol {listed(seen(rows, None, 'protocol'))}, "
+        f"Study {rows.study['study']} on {listed(seen(rows, None, 'dataset'))}: {count(folds, 'fold')} × "
+        f"{count(seeds, 'seed')}, protocol {listed(seen(rows, None, 'protocol'))}, "
         f"{listed(seen(rows, None, 'epochs_planned'))} epochs."
     ]
     if layout:
@@ -159,7 +190,7 @@ def _caption(rows: StudyRows, ratio: float | None, arms: list[Arm], found: list[
         unit = (
             f"Mean {words} over J = {folds} folds{f', each the mean of its {seeds} seeds' if seeds > 1 else ''}; n counts trainings. "
             if folds > 1
-            else f"Mean {words} over J = {_count(seeds, 'seed')}. "
+            else f"Mean {words} over J = {count(seeds, 'seed')}. "
         )
         correction = (
             f"test/train = {ratio:.3f}, mean over the folds" if folds > 1 else "test/train = 0 for seeds of one fold"
@@ -167,11 +198,19 @@ def _caption(rows: StudyRows, ratio: float | None, arms: list[Arm], found: list[
         parts.append(
             f"{unit}Intervals are 95 % corrected resampled t intervals (Nadeau and Bengio 2003, {correction})."
         )
+        if any((row["notes"] or "").find(SIGNS) >= 0 for row in found):
+            parts.append("Where all pairs differ by the same, p is that of their signs alone, 2^(1 - J).")
         if not layout:
             reference = arms[0].reference if arms else ""
             parts.append(
                 f"Differences to {reference} are paired by {'fold' if folds > 1 else 'seed'}, p is that of the corrected paired t "
                 "test, and p (Holm) allows for the number of arms tested."
+            )
+        if not layout and any(row["pooled_low"] is not None for row in found):
+            people = max(row["subjects"] or 0 for row in found)
+            parts.append(
+                f"The CI over people is a 95 % BCa bootstrap of {people} people within their folds, around the {words} over all test "
+                "decisions; it takes the networks as they were trained."
             )
         if folds == 1:
             parts.append("With a single fold the spread seen is that of seeds, not of people.")
@@ -208,7 +247,10 @@ Shown = tuple[tuple[str, ...], list[tuple[str, ...]], set[Cell], dict[Cell, tupl
 def _list(metric: str, found: list[Row], arms: dict[str, Arm]) -> Shown:
     """A line an arm."""
     any_published = any(row["published"] for row in found)
-    header = ("arm", "n", metric.replace("_", " "), "95 % CI", "difference", "95 % CI of it", "p", "p (Holm)")
+    over_people = any(row["pooled_low"] is not None for row in found)
+    header = ("arm", "n", metric.replace("_", " "), "95 % CI", *(["95 % CI over people"] if over_people else []),
+              "difference", "95 % CI of it", "p", "p (Holm)")  # fmt: skip
+    own_columns = 5 if over_people else 4
     lines: list[tuple[str, ...]] = []
     marked: set[Cell] = set()
     keys: dict[Cell, tuple[str, ...]] = {}
@@ -217,9 +259,10 @@ def _list(metric: str, found: list[Row], arms: dict[str, Arm]) -> Shown:
         pairs = f" ({row['pairs']} pairs)" if 0 < row["pairs"] < row["planned"] else ""
         line = (
             row["arm"] + _dagger(row), f"{row['n']}/{row['planned']}{failed}" if row["planned"] else "",
-            digits(row["mean"], metric), _bounds(row["low"], row["high"], metric),
+            digits(row["mean"], metric), bounds(row["low"], row["high"], metric),
+            *([bounds(row["pooled_low"], row["pooled_high"], metric)] if over_people else []),
             digits(row["difference"], metric, "+") + pairs,
-            _bounds(row["difference_low"], row["difference_high"], metric, "+"), _p(row["p"]), _p(row["p_holm"]),
+            bounds(row["difference_low"], row["difference_high"], metric, "+"), p_value(row["p"]), p_value(row["p_holm"]),
         )  # fmt: skip
         lines.append((*line, _published(row, metric)) if any_published else line)
         if row["among_best"]:
@@ -227,8 +270,8 @@ def _list(metric: str, found: list[Row], arms: dict[str, Arm]) -> Shown:
         arm = arms.get(row["arm"])
         reference = arms.get(arm.reference) if arm else None
         both = [*row["trial_keys"], *(reference.keys[at] for at in sorted(reference.keys))] if reference else []
-        for column in range(1, 8):
-            own = row["trial_keys"] if column < 4 else both if row["pairs"] else []
+        for column in range(1, len(header)):
+            own = row["trial_keys"] if column < own_columns else both if row["pairs"] else []
             if own:
                 keys[place, column] = tuple(own)
     return ((*header, "published") if any_published else header), lines, marked, keys
@@ -262,7 +305,7 @@ def _cell(row: Row, metric: str) -> str:
     count = f"({row['n']}/{row['planned']})" if row["n"] < row["planned"] else ""
     if row["mean"] is None:
         return count.strip("()")
-    parts = (digits(row["mean"], metric) + _dagger(row), _bounds(row["low"], row["high"], metric), count)
+    parts = (digits(row["mean"], metric) + _dagger(row), bounds(row["low"], row["high"], metric), count)
     return " ".join(part for part in parts if part)
 
 
@@ -271,25 +314,4 @@ def _dagger(row: Row) -> str:
 
 
 def _published(row: Row, metric: str) -> str:
-    return "; ".join(f"{value:.4f}" if metric in _FRACTIONS else digits(value, metric) for value in row["published"])
-
-
-def digits(value: float | None, metric: str, sign: str = "") -> str:
-    """A number of a metric: three digits of a fraction."""
-    if value is None:
-        return ""
-    if metric in _FRACTIONS or metric.endswith("loss"):
-        return format(value, f"{sign}.3f")
-    return (sign if value >= 0 else "") + number(value)
-
-
-def _bounds(low: float | None, high: float | None, metric: str, sign: str = "") -> str:
-    return "" if low is None or high is None else f"[{digits(low, metric, sign)}, {digits(high, metric, sign)}]"
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _count(number_of: int, noun: str) -> str:
-    return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
+    return "; ".join(f"{value:.4f}" if metric in FRACTIONS else digits(value, metric) for value in row["published"])

@@ -7,6 +7,7 @@ the confusion matrix, and any difference between two arms, takes the same road.
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ Counts = npt.NDArray[np.float64]
 
 
 def subject_confusions(
-    labels: Sequence[int], predicted: Sequence[int], subjects: Sequence[Hashable], classes: int
+    labels: npt.ArrayLike, predicted: npt.ArrayLike, subjects: Sequence[Hashable], classes: int
 ) -> tuple[list[Hashable], Counts]:
     """The confusion matrix of each subject.
 
@@ -36,9 +37,9 @@ def subject_confusions(
     """
     names = list(dict.fromkeys(subjects))
     place = {name: index for index, name in enumerate(names)}
-    counts = np.zeros((len(names), classes, classes))
-    np.add.at(counts, ([place[subject] for subject in subjects], list(labels), list(predicted)), 1)
-    return names, counts
+    whose = np.array([place[subject] for subject in subjects], np.int64)
+    flat = (whose * classes + np.asarray(labels)) * classes + np.asarray(predicted)
+    return names, np.bincount(flat, minlength=len(names) * classes**2).astype(float).reshape(-1, classes, classes)
 
 
 def accuracy(confusion: Counts) -> Counts:
@@ -105,19 +106,27 @@ def bootstrap_interval(
     members = _strata(strata)
     if len(strata) < 2:
         return total, None, None
+    values = statistic(np.tensordot(_weights(tuple(map(tuple, members)), seed, resamples), tables, 1))
+    if np.ptp(values) <= 1e-12 * abs(total):
+        return total, None, None
+    pull = np.zeros(len(strata))
+    for inside in members:  # without one subject the others of its stratum weigh n / (n - 1)
+        n, own = len(inside), tables[inside]
+        without = statistic(tables.sum(0) + (own.sum(0) - n * own) / (n - 1))
+        pull[inside] = (n - 1) * (without.mean() - without)
+    low, high = bca_ends(values, total, pull, len(strata) - len(members), confidence)
+    return total, low, high
+
+
+@lru_cache(maxsize=1)
+def _weights(members: tuple[tuple[int, ...], ...], seed: int, resamples: int) -> Counts:
+    """Weights (R, S) of the subjects; all arms of a table have the same subjects, so that they are drawn once."""
     rng = np.random.default_rng(seed)
-    weights, jackknife, pull = np.ones((resamples, len(strata))), np.ones((len(strata),) * 2), np.zeros(len(strata))
+    weights = np.ones((resamples, sum(map(len, members))))
     for inside in members:
         n = len(inside)
         weights[:, inside] = rng.multinomial(n - 1, np.full(n, 1 / n), resamples) * (n / (n - 1))
-        jackknife[np.ix_(inside, inside)] = (1 - np.eye(n)) * (n / (n - 1))
-    values, without = (statistic(np.tensordot(rows, tables, 1)) for rows in (weights, jackknife))
-    if np.ptp(values) <= 1e-12 * abs(total):
-        return total, None, None
-    for inside in members:
-        pull[inside] = (len(inside) - 1) * (without[inside].mean() - without[inside])
-    low, high = bca_ends(values, total, pull, len(strata) - len(members), confidence)
-    return total, low, high
+    return weights
 
 
 def bca_ends(values: Counts, estimate: float, pull: Counts, freedom: int, confidence: float) -> tuple[float, float]:

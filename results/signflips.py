@@ -80,50 +80,51 @@ def wilcoxon(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 
 
 def discordance(
-    labels: Sequence[int], ours: Sequence[int], theirs: Sequence[int], subjects: Sequence[Hashable]
+    labels: Sequence[int], ours: Sequence[int], theirs: Sequence[int], units: Sequence[Hashable]
 ) -> tuple[list[int], list[int]]:
-    """Per subject, the images that only our arm has right, and those that only the other has right.
+    """Per unit, such as an image or a subject, the predictions that only our arm has right, and those that only the other has right.
 
-    Example: labels 0, 0, 1 of subjects s, s, t, ours 0, 1, 1 and theirs 1, 0, 0: only ours is right once for s and once
+    Example: labels 0, 0, 1 of the subjects s, s, t, ours 0, 1, 1 and theirs 1, 0, 0: only ours is right once for s and once
     for t, only theirs once for s: [1, 1] and [1, 0].
 
     Args:
         labels: class of each image; over several folds and seeds, of each prediction.
         ours: classes predicted by our arm.
         theirs: classes predicted by the other arm for the same images, by the same fold and seed.
-        subjects: person in each image.
+        units: the image, or the person in it.
 
     Returns:
-        two lists with one number per subject, in the order in which subjects first appear.
+        two lists with one number per unit, in the order in which they first appear.
 
     """
     counts: dict[Hashable, list[int]] = defaultdict(lambda: [0, 0])
-    for label, our, their, subject in zip(labels, ours, theirs, subjects, strict=True):
-        only = counts[subject]
+    for label, our, their, unit in zip(labels, ours, theirs, units, strict=True):
+        only = counts[unit]
         only[0] += our == label != their
         only[1] += their == label != our
     return [only[0] for only in counts.values()], [only[1] for only in counts.values()]
 
 
-def mcnemar(only_ours: int, only_theirs: int) -> tuple[float, float]:
-    """McNemar's test of two classifiers on the same images: exact binomial p, and mid-p.
+def mcnemar(only_ours: Sequence[int], only_theirs: Sequence[int]) -> tuple[float, float]:
+    """McNemar's test of two classifiers on the same images: exact p, and mid-p.
 
     Fagerland, Lydersen and Laake (BMC Medical Research Methodology 13:91, 2013) recommend the mid-p value over the exact
-    and the chi-square ones for any number of images, so that no switch between them is needed. It assumes that images are
-    independent and that both classifiers are given: images of one subject, and predictions of several seeds, are
-    not independent and make p too small; use `mcnemar_of_subjects` for them.
+    and the chi-square ones for any number of images, so that no switch between them is needed. The unit is the image: where it
+    was predicted by several seeds, the balance of their verdicts has its sign flipped as one; with one seed p is the binomial
+    one. It assumes that images are independent and that both classifiers are given: images of one subject are not
+    independent and make p too small; use `mcnemar_of_subjects` for them.
 
     Example: their 21 children, of whom 1 and 7 are discordant: exact p = 18/256 = 0.0703, mid-p = 10/256 = 0.0391.
 
     Args:
-        only_ours: images that only our classifier has right.
-        only_theirs: images that only the other has right.
+        only_ours: of each image, how often only our classifier is right, as from `discordance`.
+        only_theirs: of each image, how often only the other is right.
 
     Returns:
         exact p, mid-p; 1 and 1 where no image tells the two apart.
 
     """
-    return sign_flip([1] * only_ours + [-1] * only_theirs)
+    return sign_flip([our - their for our, their in zip(only_ours, only_theirs, strict=True)])
 
 
 def mcnemar_of_subjects(only_ours: Sequence[int], only_theirs: Sequence[int]) -> tuple[float, float, float]:

@@ -86,15 +86,19 @@ def paired_test(a: Sequence[float], b: Sequence[float], test_train_ratio: float)
         test_train_ratio: test images divided by training images.
 
     Returns:
-        difference, p; p is 1 when all pairs are equal, and None when it cannot be known: for one pair, and for
-        differences that are all the same, whose spread is then not seen.
+        difference, p; p is None for one pair. Of n pairs that all differ by the same, 0 apart, the spread is not seen, and
+        t has no bound: p is then 2^(1 - n), the least that flipping the signs of n differences can give (Fisher, The design of
+        experiments, 1935, section 21). It is 1 when all pairs are equal.
 
     """
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    if len(differences) > 1 and not any(differences):
+    if len(differences) < 2:
+        return fmean(differences), None
+    if not any(differences):
         return 0.0, 1.0
     t = _t(differences, test_train_ratio)
-    return fmean(differences), None if t is None else 2 * float(stdtr(len(differences) - 1, -abs(t)))
+    p = 2.0 ** (1 - len(differences)) if t is None else 2 * float(stdtr(len(differences) - 1, -abs(t)))
+    return fmean(differences), p
 
 
 def effect_size(a: Sequence[float], b: Sequence[float], test_train_ratio: float, confidence: float = 0.95) -> Interval:
@@ -168,8 +172,8 @@ def worse_than_best(
         lower_is_better: for a loss.
 
     Returns:
-        p of each arm, in their order; None for one that could be compared with none (one replicate in common, or
-        differences without spread).
+        p of each arm, in their order; None for one that could be compared with none (one replicate in common). Of n
+        differences without spread p is one half of what `paired_test` says.
 
     """
     found: dict[str, float | None] = {}
@@ -180,10 +184,15 @@ def worse_than_best(
                 continue
             (ours, theirs), ratio = replicates([arm, values], test_train_ratio)
             differences = [y - x if lower_is_better else x - y for x, y in zip(ours, theirs, strict=True)]
-            if len(differences) > 1 and not any(differences):
+            if len(differences) < 2:
+                continue
+            if not any(differences):
                 p_values.append(0.5)
             elif (t := _t(differences, ratio)) is not None:
                 p_values.append(float(stdtr(len(differences) - 1, t)))
+            else:
+                least = 2.0 ** -len(differences)
+                p_values.append(least if differences[0] < 0 else 1 - least)
         found[name] = min(1.0, (len(arms) - 1) * min(p_values)) if p_values else None
     return found
 

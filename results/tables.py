@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 from results.across import ACROSS
-from results.comparison import comparison_table, digits, listed, seen
+from results.comparison import comparison_table, seen
 from results.errors import StoreError
+from results.people import mcnemar_table
 from results.render import Table, number, render
 from results.replication import Arm, StudyRows, instead, known_names, study_rows
 from results.store import Store
+from results.wording import digits, listed
 
 __all__ = ["ACROSS", "Arm", "StudyRows", "Table", "comparison_table", "find_study", "named_table", "ranking_table", "render",
            "study_rows", "study_table"]  # fmt: skip
@@ -21,13 +23,18 @@ def named_table(store: Store, name: str, study: str = "") -> Table:
 
     Args:
         store: the results.
-        name: of a table across studies, an ablation or a study.
-        study: which study of the ablation; for a table across studies the ablation, or the search, that it is about.
+        name: of a table across studies, an ablation or a study; or mcnemar.
+        study: which study of the ablation; for a table across studies the ablation, or the search, that it is about; for mcnemar
+            the study, or the ablation whose latest study is meant.
 
     Raises:
         StoreError: there is none.
 
     """
+    if name == "mcnemar":
+        if not study:
+            raise StoreError("The table mcnemar is about one study: say which, as in --table mcnemar study=STUDY.")
+        return mcnemar_table(store, find_study(store, study))
     if name in ACROSS:
         return ACROSS[name](store, study)
     return study_table(store, find_study(store, name, study))

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from results.comparison import digits as digits_of
 from results.page.found import Found, Row
 from results.page.markup import count, details, figure, missing, panels, paragraph, short, table
 from results.page.svg import MARKERS, Chart, Scale, bounds, digits, legend, marker_path, series
 from results.tables import Table
+from results.wording import digits as digits_of
 
 STEP, OTHERS = 34.0, 3
 Point = tuple[float, Row]  # where along x, row of the comparison table

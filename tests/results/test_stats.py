@@ -1,3 +1,4 @@
+import itertools
 import math
 import random
 
@@ -54,7 +55,18 @@ def test_what_one_value_cannot_say_is_none():
 def test_identical_values():
     assert mean_interval([0.5, 0.5, 0.5], 0.25) == (0.5, 0.5, 0.5)
     assert paired_test([0.5, 0.6], [0.5, 0.6], 0.25) == (0, 1)
-    assert paired_test([0.8, 0.9, 0.7], [0.7, 0.8, 0.6], 0.25) == (pytest.approx(0.1), None)
+
+
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_differences_that_are_all_the_same_have_the_p_of_their_signs(n):
+    """All 2^n choices of signs, of which two are as far from 0 as what was seen; then the arms can be told apart, or cannot."""
+    ours, theirs = [0.5 + 0.25 * fold for fold in range(n)], [0.25 + 0.25 * fold for fold in range(n)]
+    sums = [abs(sum(signs)) for signs in itertools.product((1, -1), repeat=n)]
+    p = sum(found == n for found in sums) / len(sums)
+    assert paired_test(ours, theirs, 0.25) == (0.25, p)
+    arms = {name: {(fold, 0): value for fold, value in enumerate(arm)} for name, arm in (("a", ours), ("b", theirs))}
+    assert worse_than_best(arms, 0.25) == {"a": 1 - p / 2, "b": p / 2}
+    assert worse_than_best(arms, 0.25, lower_is_better=True) == {"a": p / 2, "b": 1 - p / 2}
 
 
 def test_holm_of_the_worked_example():

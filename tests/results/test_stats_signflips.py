@@ -76,15 +76,23 @@ def test_five_pairs_cannot_be_significant():
 
 def test_mcnemar_of_fagerland():
     """Fagerland, Lydersen and Laake 2013, table 1: airways of 21 children, discordant 1 and 7: exact 0.0703, mid-p 0.0391."""
-    assert mcnemar(1, 7) == (18 / 256, 10 / 256)
-    assert mcnemar(7, 1) == (18 / 256, 10 / 256)
+    ours, theirs = [1] + 20 * [0], [0] + 7 * [1] + 13 * [0]
+    assert mcnemar(ours, theirs) == mcnemar(theirs, ours) == (18 / 256, 10 / 256)
 
 
 def test_mcnemar_is_the_binomial_test():
     for ours, theirs in ((0, 0), (0, 1), (3, 3), (12, 2), (500, 430)):
-        assert mcnemar(ours, theirs)[0] == pytest.approx(
-            scipy_stats.binomtest(ours, ours + theirs).pvalue if ours + theirs else 1
-        )
+        found = mcnemar([1] * ours + [0] * theirs, [0] * ours + [1] * theirs)[0]
+        assert found == pytest.approx(scipy_stats.binomtest(ours, ours + theirs).pvalue if ours + theirs else 1)
+
+
+def test_mcnemar_counts_an_image_once_whatever_the_number_of_seeds():
+    """Three seeds that agree say what one says; of the balances 2, 1 and -1 of three seeds each all eight signs are tried."""
+    assert mcnemar([3, 3, 0], [0, 0, 3]) == mcnemar([1, 1, 0], [0, 0, 1])
+    assert (
+        mcnemar([3, 2, 1], [1, 1, 2])[0]
+        == sum(abs(a + b + c) >= 2 for a in (2, -2) for b in (1, -1) for c in (1, -1)) / 8
+    )
 
 
 def test_discordance_of_the_worked_example():
@@ -112,13 +120,14 @@ def test_subjects_with_one_image_each_are_mcnemars():
     """Then b - c is 1 or -1 for each discordant subject: the exact p is the binomial one, chi2 is McNemar's times (K - 1) / K."""
     chi2, _, exact = mcnemar_of_subjects([1] * 9 + [0] * 11, [0] * 9 + [1] * 3 + [0] * 8)
     assert chi2 == pytest.approx(19 / 20 * 36 / 12)
-    assert exact == mcnemar(9, 3)[0]
+    assert exact == mcnemar([1] * 9 + [0] * 3, [0] * 9 + [1] * 3)[0]
 
 
 def test_repeating_every_image_changes_nothing_for_subjects():
     ours, theirs = [3, 0, 2, 1], [0, 1, 0, 0]
     assert mcnemar_of_subjects(ours, theirs) == mcnemar_of_subjects([5 * n for n in ours], [5 * n for n in theirs])
-    assert mcnemar(5 * sum(ours), 5 * sum(theirs))[0] < mcnemar(sum(ours), sum(theirs))[0] / 10
+    once, often = ([1] * n * sum(ours) + [-1] * n * sum(theirs) for n in (1, 5))  # as if all images were independent
+    assert sign_flip(often)[0] < sign_flip(once)[0] / 10
 
 
 def test_subjects_in_balance():

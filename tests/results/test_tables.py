@@ -38,6 +38,8 @@ def test_every_cell_is_what_the_statistics_say(store):
     assert [row["arm"] for row in rows] == ["softmax", "dual", "wide"]
     assert [(row["n"], row["planned"], row["failed"]) for row in rows] == [(10, 10, 0)] * 3
     ratio = 50 / 160
+    found = store.read("trials").to_pylist()
+    places = {(row["arm"], row["fold"], row["seed"]): row["test_accuracy"] for row in found}
     for row in rows:
         expected = mean_interval(values(store, row["arm"]), ratio)
         assert (row["mean"], row["low"], row["high"]) == pytest.approx(expected)
@@ -53,7 +55,15 @@ def test_every_cell_is_what_the_statistics_say(store):
         assert effect == pytest.approx(effect_size(ours, theirs, ratio))
         assert row["p_wilcoxon"] == wilcoxon(ours, theirs)[1]
         assert row["improvement"] == 1.0
+        runs = [[[value for (a, f, _), value in sorted(places.items()) if (a, f) == (arm, fold)] for fold in range(5)]
+                for arm in (row["arm"], "softmax")]  # fmt: skip
+        wins = fmean(fmean(float(x > y) for x in ours for y in theirs) for ours, theirs in zip(*runs, strict=True))
+        assert row["run_improvement"] == pytest.approx(wins)
+        assert "p_wilcoxon, improvement_low and improvement_high take folds as independent" in row["notes"]
+        assert "new seeds on the same folds" in row["notes"]
         ps.append(p)
+    for name in ("csv", "json", "parquet"):  # what the values alone would hide goes with them
+        assert b"folds as independent" in encode(comparison_table(store, "demo"), name)
     assert min(row["p_holm"] for row in rows[1:]) == pytest.approx(2 * min(ps))
 
 
@@ -70,6 +80,8 @@ def test_with_a_single_fold_the_seeds_replicate_and_nothing_is_corrected(store):
     rows = records(comparison_table(store, "demo"))
     found = [row["test_accuracy"] for row in store.read("trials").to_pylist() if row["arm"] == "softmax"]
     assert (rows[0]["replicates"], rows[0]["replicated"]) == (4, "seed")
+    assert "of seeds, not of people" in rows[0]["notes"]
+    assert "folds as independent" not in rows[1]["notes"]
     assert (rows[0]["mean"], rows[0]["low"], rows[0]["high"]) == pytest.approx(mean_interval(found, 0.0))
 
 
@@ -233,6 +245,19 @@ def test_replicates_that_are_all_the_same_make_no_interval_of_no_width(store):
     rows = records(comparison_table(store, "demo"))
     assert [(row["mean"], row["low"], row["high"]) for row in rows] == [(0.25, None, None)] * 2
     assert (rows[1]["difference"], rows[1]["difference_low"], rows[1]["p"]) == (0.0, None, 1.0)
+
+
+def test_arms_that_differ_by_the_same_in_every_fold_are_judged_by_their_signs(store):
+    fake_ablation(store, folds=6, seeds=1)
+    for row in store.read("trials").to_pylist():
+        value = 0.25 + (row["arm"] == "dual") / 2
+        store.commit(row["trial_key"], {"trials": [row | {"test_accuracy": value, "retrained": 1}]})
+    table = comparison_table(store, "demo")
+    rows = records(table)
+    assert (rows[1]["difference"], rows[1]["difference_low"], rows[1]["p"]) == (0.5, None, 2 / 2**6)
+    assert [row["among_best"] for row in rows] == [False, True]
+    assert "that of their signs alone" in table.caption
+    assert "their signs alone" in rows[1]["notes"]
 
 
 def test_a_study_with_nothing_done_yet(store):
