@@ -31,7 +31,7 @@ from mdml.augmentation import augmentation
 from mdml.methods import make_method
 from mdml.session import TrainingSet
 from mdml.subspace import contact_sheet, fit_mixture, representatives
-from mdml.train import Recipe, build_network, train
+from mdml.train import Recipe, Training, build_network
 
 LEVELS = 5
 
@@ -65,7 +65,7 @@ def main() -> None:
         method = make_method("dgms", {"levels": levels})
         network = build_network(method, "resnet18", None, 1, len(faces.classes), 0, device)
         session = method.session(TrainingSet(images, labels[index], None, index, len(faces.classes), None, 0))
-        for _ in train(network, method, recipe, images, labels, index, {}, 0, session):
+        for _ in Training(network, method, recipe, images, labels, index, {}, 0, session):
             pass
         vectors = evaluation.embed(network, method, images, labels, every, view).slices[0].numpy()
         groups = fit_mixture(vectors, arguments.components, 0).members

@@ -6,7 +6,7 @@ incompletely with (B, A, C): a half-cycle. When the next step leads back to (A, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +53,23 @@ class CycleCounter:
         self.half_cycles.append(half.sum(1))
         self.cycles.append(cycle.sum(1))
         self._last = now
+
+    def state(self) -> dict[str, Any]:
+        """What was shown so far, as plain data; at least one judgement was."""
+        last, before = self._last, self._before
+        return {
+            "half_cycles": torch.stack(self.half_cycles),
+            "cycles": torch.stack(self.cycles),
+            "last": None if last is None else list(last),
+            "before": None if before is None else [*before[0], before[1]],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.half_cycles, self.cycles = list(state["half_cycles"]), list(state["cycles"])
+        last, before = state["last"], state["before"]
+        self._last = None if last is None else Judgement(*last)
+        self._before = None if before is None else (Judgement(*before[:3]), before[3])
 
 
 def _once(marked: Tensor, judgement: Judgement) -> Tensor:

@@ -66,6 +66,19 @@ class Probe:
         form: Form = "dual" if self.layout.form == "dual" else "conventional"
         self._losses.append(mean_over_valid(triplet_terms(mined, self.thresholds, form), valid))
 
+    def state(self) -> dict[str, Any]:
+        """What was seen so far, as plain data; it has looked at least once."""
+        return {
+            "rates": torch.stack(self._rates),
+            "losses": torch.stack(self._losses),
+            "counter": self._counter.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a probe of the same images."""
+        self._rates, self._losses = list(state["rates"]), list(state["losses"])
+        self._counter.restore(state["counter"])
+
     def rows(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What was seen: a summary of each slice, and a row for each slice and step, with smoothed curves."""
         rates = torch.stack(self._rates).double().cpu()  # (T, 7, N)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 SCHEDULES = ("constant", "cosine", "halving")
+_KEPT = ("best", "best_epoch", "last_loss", "weights")
 
 
 class Schedule:
@@ -56,3 +57,15 @@ class Schedule:
                 group["lr"] /= 2
         else:
             self.last_loss = loss
+
+    def state(self) -> dict[str, Any]:
+        """What it depends on beside the network and the optimizer, as plain data."""
+        cosine = None if self.cosine is None else self.cosine.state_dict()
+        return {name: getattr(self, name) for name in _KEPT} | {"cosine": cosine}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a schedule of the same name."""
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        if self.cosine is not None:
+            self.cosine.load_state_dict(state["cosine"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+from mdml.state import put_back, taken
 
 if TYPE_CHECKING:
     from mdml.companions import Companions
@@ -63,3 +65,11 @@ class Session:
                 normalisation.
 
         """
+
+    def state(self) -> dict[str, Any]:
+        """What it keeps, as plain data; a method whose session keeps more than mdml.state can tell overrides this and `restore`."""
+        return taken(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a session of the same method and training set."""
+        put_back(self, state)

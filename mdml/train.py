@@ -1,4 +1,4 @@
-"""The training loop: a generator of epoch records that never learns who called it."""
+"""The training loop: it yields epoch records, can be cut between epochs, and never learns who called it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from mdml.session import Session, TrainingSet
 
 # Raised whenever a change of the shared loop, trunk, augmentation or evaluation changes the numbers of every method.
 NUMERICS = 1
-
+# What is left to chance, each part with a generator of its own on the host.
+CHANCES = ("order", "augmentation", "companions' augmentation", "companions")
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,  # 0.9, 0.999, 1e-8, as in the public code of Yang et al. 2024
@@ -90,19 +91,8 @@ def build_network(
     return Network(trunk, head).to(memory_format=torch.channels_last).to(device)
 
 
-def train(
-    network: Network,
-    method: Method,
-    recipe: Recipe,
-    images: Tensor,
-    labels: Tensor,
-    index: Tensor,
-    watch: Mapping[str, Tensor],
-    seed: int,
-    session: Session | None = None,
-    after_step: Callable[[], None] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Train, and yield one record an epoch; the network is then the one of that epoch.
+class Training:
+    """One training of a network: iterating trains, and yields one record an epoch; the network is then the one of that epoch.
 
     Args:
         network: on the device of images; trained in place.
@@ -117,74 +107,131 @@ def train(
         session: of the method for these images; None makes one that knows neither subjects nor the neutral class.
         after_step: called after every optimiser step, such as the look of a probe.
 
-    Yields:
-        dict of epoch (from 1), train_loss, classification_loss, metric_loss, train_accuracy (None where the method has none),
-        training_seconds, seconds (with the watched sets), NAME_loss, NAME_accuracy, NAME_balanced_accuracy for each watched
-        set, and `slices`: a list of one dict a slice.
+    Attributes:
+        records: one dict an epoch of epoch (from 1), train_loss, classification_loss, metric_loss, train_accuracy (None where the
+            method has none), training_seconds, seconds (with the watched sets), NAME_loss, NAME_accuracy, NAME_balanced_accuracy for
+            each watched set, and `slices`: a list of one dict a slice.
 
     Raises:
-        TrainingError: when a loss is not finite.
+        TrainingError: while iterating, when a loss is not finite.
         MethodError: for fewer than two images, on which neither batch normalisation nor a triplet is defined, or too few epochs.
 
     """
-    if len(index) < 2:
-        raise MethodError(f"Training needs at least 2 images, found {len(index)}: use fewer folds or more faces.")
-    method.check_epochs(recipe.epochs)
-    device, view = images.device, augmentation(recipe.augmentation)
-    order, warps, more_warps, more_order = (
-        torch.Generator().manual_seed(derived_seed(part, seed))
-        for part in ("order", "augmentation", "companions' augmentation", "companions")
-    )
-    torch.manual_seed(derived_seed("dropout", seed))
-    host_labels = labels[index.to(device)].cpu()
-    if session is None:
-        classes = int(labels.max()) + 1
-        session = method.session(TrainingSet(images, host_labels, None, index, classes, None, seed))
-    steps = sum(1 for _ in batches(host_labels, recipe.batch_size, "shuffle", torch.Generator()))
-    optimizer = OPTIMIZERS[recipe.optimizer](network.parameters(), lr=recipe.learning_rate, fused=True)
-    schedule = Schedule(recipe.schedule, network, optimizer, recipe.epochs * steps)
 
-    def embedded(members: Tensor) -> evaluation.Embedded:
-        return evaluation.embed(network, method, images, labels, members, view)
+    def __init__(
+        self,
+        network: Network,
+        method: Method,
+        recipe: Recipe,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        watch: Mapping[str, Tensor],
+        seed: int,
+        session: Session | None = None,
+        after_step: Callable[[], None] | None = None,
+    ) -> None:
+        if len(index) < 2:
+            raise MethodError(f"Training needs at least 2 images, found {len(index)}: use fewer folds or more faces.")
+        method.check_epochs(recipe.epochs)
+        self.network, self.method, self.recipe, self.watch = network, method, recipe, watch
+        self.images, self.labels, self.index, self.after_step = images, labels, index, after_step
+        self.device, self.view = images.device, augmentation(recipe.augmentation)
+        self.chances = {part: torch.Generator().manual_seed(derived_seed(part, seed)) for part in CHANCES}
+        torch.manual_seed(derived_seed("dropout", seed))
+        host_labels = labels[index.to(self.device)].cpu()
+        if session is None:
+            classes = int(labels.max()) + 1
+            session = method.session(TrainingSet(images, host_labels, None, index, classes, None, seed))
+        self.session = session
+        steps = sum(1 for _ in batches(host_labels, recipe.batch_size, "shuffle", torch.Generator()))
+        self.optimizer = OPTIMIZERS[recipe.optimizer](network.parameters(), lr=recipe.learning_rate, fused=True)
+        self.schedule = Schedule(recipe.schedule, network, self.optimizer, recipe.epochs * steps)
+        self.records: list[dict[str, Any]] = []
 
-    for epoch in range(1, recipe.epochs + 1):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Train the epochs that are left."""
+        for epoch in range(len(self.records) + 1, self.recipe.epochs + 1):
+            if self.records:
+                # Only now: going back to the best weights would put another network in the place of the one that was judged.
+                self.schedule.after_epoch(self.records[-1])
+            self.records.append(self._epoch(epoch))
+            yield self.records[-1]
+
+    def state(self) -> dict[str, Any]:
+        """All that the epochs to come depend on, between two of them, as plain data: it changes when the training goes on."""
+        chances = {part: generator.get_state() for part, generator in self.chances.items()}
+        chances["host"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            chances["device"] = torch.cuda.get_rng_state(self.device)
+        return {
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "session": self.session.state(),
+            "chances": chances,
+            "records": self.records,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a training that was made alike: the epochs to come are bit for bit the same on a CPU."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, kept in self.optimizer.state.items():
+            for name, value in kept.items():
+                # As the fused step needs them: laid out in memory as their parameter is, and no one else's.
+                own = torch.empty_like(parameter if value.shape == parameter.shape else value, dtype=value.dtype)
+                kept[name] = own.copy_(value)
+        self.schedule.restore(state["schedule"])
+        self.session.restore(state["session"])
+        self.records = list(state["records"])
+        for part, generator in self.chances.items():
+            generator.set_state(state["chances"][part].cpu())
+        torch.set_rng_state(state["chances"]["host"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["chances"]["device"].cpu(), self.device)
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        """Train an epoch and judge the watched sets."""
+        session, method, recipe = self.session, self.method, self.recipe
+        order, warps, more_warps, more_order = (self.chances[part] for part in CHANCES)
         start = time.perf_counter()
-        session.begin_epoch(epoch, recipe.epochs, lambda: embedded(index).slices.transpose(0, 1).flatten(1))
-        targets = session.labels.to(device)
-        network.train()
-        totals = _Totals(method, device)
+        session.begin_epoch(epoch, recipe.epochs, lambda: self._embedded(self.index).slices.transpose(0, 1).flatten(1))
+        targets = session.labels.to(self.device)
+        self.network.train()
+        totals = _Totals(method, self.device)
         for batch in batches(session.labels, recipe.batch_size, method.sampler or recipe.sampler, order):
-            chosen = index[batch].to(device, non_blocking=True)
-            truth, target = labels[chosen], targets[batch.to(device, non_blocking=True)]
+            chosen = self.index[batch].to(self.device, non_blocking=True)
+            truth, target = self.labels[chosen], targets[batch.to(self.device, non_blocking=True)]
             state = warps.get_state()
-            inputs = view.train(images[chosen], warps)
+            inputs = self.view.train(self.images[chosen], warps)
             if session.companions is not None:
                 company, company_labels = session.companions.draw(batch, more_order)
                 if session.companions.shares_view:
                     more_warps.set_state(state)
-                inputs = torch.cat([inputs, view.train(company, more_warps)])
+                inputs = torch.cat([inputs, self.view.train(company, more_warps)])
                 target = torch.cat([target, company_labels])
-            with evaluation.mixed_precision(device):
-                output = network(inputs.contiguous(memory_format=torch.channels_last))
+            with evaluation.mixed_precision(self.device):
+                output = self.network(inputs.contiguous(memory_format=torch.channels_last))
                 loss = method.loss(output, target)
-            optimizer.zero_grad()
+            self.optimizer.zero_grad()
             loss.total.backward()
-            optimizer.step()
-            schedule.after_step()
-            if after_step is not None:
-                after_step()
+            self.optimizer.step()
+            self.schedule.after_step()
+            if self.after_step is not None:
+                self.after_step()
             totals.add(loss, output.slices, truth)
         record = totals.record(epoch) | {"training_seconds": time.perf_counter() - start}
-        memory = embedded(index) if watch and method.prediction == "knn" else None
-        for name, members in watch.items():
-            judged = embedded(members)
+        memory = self._embedded(self.index) if self.watch and method.prediction == "knn" else None
+        for name, members in self.watch.items():
+            judged = self._embedded(members)
             if memory is not None:
                 judged = evaluation.with_neighbours(judged, memory, session.training.classes)
             record |= _judge(name, judged, record["slices"])
-        yield record | {"seconds": time.perf_counter() - start}
-        if epoch < recipe.epochs:
-            # Only now: going back to the best weights would put another network in the place of the one that was judged.
-            schedule.after_epoch(record)
+        return record | {"seconds": time.perf_counter() - start}
+
+    def _embedded(self, members: Tensor) -> evaluation.Embedded:
+        return evaluation.embed(self.network, self.method, self.images, self.labels, members, self.view)
 
 
 class _Totals:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from mdml.convergence import epochs_to
 from mdml.evaluation import Embedded
 from mdml.probe import Probe
 from mdml.session import Session, TrainingSet
-from mdml.train import build_network, derived_seed, train
+from mdml.train import Training, build_network, derived_seed
 from study import provenance
 from study.errors import StudyError
 from study.faces import Faces
@@ -78,6 +79,7 @@ class Trial:
         self.spec, self.faces, self._audit, self._others = spec, faces, audit, others
         self.session: Session | None = None
         self._probe: Probe | None = None
+        self._training: Training | None = None
         self.method, self.records = spec.make_method(), list[Row]()
         self.split = faces.split_and_seal(spec)
         device = faces.images.device
@@ -86,12 +88,19 @@ class Trial:
         )
         self._code = code | {"source_hash": provenance.source_hash(spec.method)}
         self._best: tuple[int, dict[str, Tensor]] | None = None
+        self.resumed_epochs: int | None = None
+        self._earlier = 0.0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         self._setup_seconds = time.perf_counter() - self._start
 
-    def run(self) -> Iterator[Row]:
-        """Train: one record an epoch. Under the protocol `paper` the test fold is watched, and the best network on it is kept."""
+    def run(self, state: Row | None = None) -> Iterator[Row]:
+        """Train: one record an epoch. Under the protocol `paper` the test fold is watched, and the best network on it is kept.
+
+        Args:
+            state: of a trial of the same spec that was cut off; its records come first, as if they had just been trained.
+
+        """
         paper = self.spec.protocol == "paper"
         watch = {"val": self.split.validation} if len(self.split.validation) else {}
         if paper:
@@ -112,7 +121,7 @@ class Trial:
         self.session = self.method.session(training)
         if self.spec.evaluation.get("probe"):
             self._probe = self._begin_probe()
-        records = train(
+        self._training = Training(
             self.network,
             self.method,
             self.spec.recipe(),
@@ -125,15 +134,39 @@ class Trial:
             None if self._probe is None else self._probe.look,
         )
         best = -1.0
-        for record in records:
+        earlier, weights = ([], {}) if state is None else self._restore(state, self._training)
+        for record in chain(earlier, self._training):
             self.records.append(record)
             if paper and record["test_accuracy"] >= best:
                 best = record["test_accuracy"]
-                self._best = (
-                    record["epoch"],
-                    {name: value.clone() for name, value in self.network.state_dict().items()},
-                )
+                if record["epoch"] > len(earlier):
+                    weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+                self._best = record["epoch"], weights
             yield record
+
+    def state(self) -> Row:
+        """All that the epochs to come and the evaluation depend on, between two epochs, as plain data; it changes with the trial."""
+        if self._training is None:
+            raise ValueError("A trial that has not begun has no state.")
+        return {
+            "training": self._training.state(),
+            "probe": None if self._probe is None else self._probe.state(),
+            "best": None if self._best is None else self._best[1],
+            "seconds": self._seconds,
+        }
+
+    def _restore(self, state: Row, training: Training) -> tuple[list[Row], dict[str, Tensor]]:
+        """Put a state back; the records and the weights of the best epoch that come with it."""
+        training.restore(state["training"])
+        if self._probe is not None:
+            self._probe.restore(state["probe"])
+        self._earlier, self.resumed_epochs = state["seconds"], len(training.records)
+        return list(training.records), state["best"] or {}
+
+    @property
+    def _seconds(self) -> float:
+        """Of this attempt, and of the earlier ones up to where it goes on from."""
+        return self._earlier + time.perf_counter() - self._start
 
     def finish(self) -> dict[str, list[Row]]:
         """Evaluate, unless it belongs to a search opening the test fold, and give all rows of a trial that is done."""
@@ -187,7 +220,8 @@ class Trial:
                 "status": status,
                 "error": error,
                 "epochs": len(self.records),
-                "seconds": time.perf_counter() - self._start,
+                "seconds": self._seconds,
+                "resumed_epochs": self.resumed_epochs,
                 "setup_seconds": self._setup_seconds,
                 "images_per_second": len(self.records) * len(self.split.train) / trained if trained else None,
                 "notes": json.dumps(self.session.notes, sort_keys=True)

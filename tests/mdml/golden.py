@@ -21,7 +21,7 @@ import torch
 from mdml import evaluation
 from mdml.augmentation import augmentation
 from mdml.methods import make_method, method_names
-from mdml.train import NUMERICS, Recipe, train
+from mdml.train import NUMERICS, Recipe, Training
 from tests.mdml import toy
 
 FILE = Path(__file__).with_suffix(".json")
@@ -59,13 +59,13 @@ def _numbers(method, network, recipe):
     images, labels, view = toy.images(), toy.labels(), augmentation(recipe.augmentation)
     found: dict[str, float | None] = {}
     watch = {"val": VALIDATION}
-    for record in train(network, method, recipe, images, labels, TRAIN, watch, 0, toy.session(method, TRAIN)):
-        epoch = record.pop("epoch")
-        rows = record.pop("slices")
-        found |= {f"epoch{epoch}.{key}": value for key, value in record.items() if not key.endswith("seconds")}
+    for record in Training(network, method, recipe, images, labels, TRAIN, watch, 0, toy.session(method, TRAIN)):
+        epoch, rows = record["epoch"], record["slices"]
+        numbers = {key: value for key, value in record.items() if key not in ("epoch", "slices")}
+        found |= {f"epoch{epoch}.{key}": value for key, value in numbers.items() if not key.endswith("seconds")}
         for row in {0: rows[0], len(rows) - 1: rows[-1]}.values():
-            index = row.pop("slice")
-            found |= {f"epoch{epoch}.slice{index}.{key}": value for key, value in row.items() if key != "epoch"}
+            own = {key: value for key, value in row.items() if key not in ("epoch", "slice")}
+            found |= {f"epoch{epoch}.slice{row['slice']}.{key}": value for key, value in own.items()}
     memory, queries = (evaluation.embed(network, method, images, labels, index, view) for index in (TRAIN, VALIDATION))
     if method.prediction == "knn":
         queries = evaluation.with_neighbours(queries, memory, toy.CLASSES)

@@ -6,7 +6,7 @@ import torch
 from mdml.methods import Layout
 from mdml.models import Output
 from mdml.probe import Probe
-from mdml.train import Recipe, train
+from mdml.train import Recipe, Training
 from tests.mdml import toy
 from tests.mdml.losses import brute
 from tests.mdml.test_cycles import by_loop
@@ -115,7 +115,7 @@ def test_looking_changes_nothing_of_the_training(name):
     networks, records = [toy.network(method), toy.network(method)], []
     probe = Probe(networks[1], toy.images()[:9] / 255.0, toy.labels()[:9], method.layout)
     for network, look in zip(networks, (None, probe.look), strict=True):
-        found = train(network, method, recipe, toy.images(), toy.labels(), torch.arange(14), {}, 0, after_step=look)
+        found = Training(network, method, recipe, toy.images(), toy.labels(), torch.arange(14), {}, 0, after_step=look)
         records.append([{k: v for k, v in record.items() if "seconds" not in k} for record in found])
     assert records[0] == records[1]
     ours, theirs = (network.state_dict() for network in networks)

@@ -9,7 +9,7 @@ from mdml.augmentation import augmentation
 from mdml.methods.base import EmbeddingHead, Method, StepLoss
 from mdml.methods.softmax import Softmax
 from mdml.session import Session
-from mdml.train import Recipe, train
+from mdml.train import Recipe, Training
 from tests.mdml import toy
 
 TRAIN, VALIDATION = torch.arange(14), torch.arange(14, 20)
@@ -48,7 +48,7 @@ def record(method, session=None, **changes):
     session = session or toy.session(method, TRAIN)
     network, images, labels = toy.network(method), toy.images(), toy.labels()
     watch = {"val": VALIDATION}
-    return list(train(network, method, recipe, images, labels, TRAIN, watch, 0, session)), network
+    return list(Training(network, method, recipe, images, labels, TRAIN, watch, 0, session)), network
 
 
 class Noting(Softmax):

@@ -14,7 +14,7 @@ from mdml.augmentation import augmentation
 from mdml.diagnostics import RATES, class_distances, spread
 from mdml.evaluation import embed
 from mdml.sampling import batches
-from mdml.train import Recipe, TrainingError, derived_seed, train
+from mdml.train import Recipe, Training, TrainingError, derived_seed
 from tests.mdml import toy
 
 RECIPE = Recipe(epochs=2, batch_size=6, learning_rate=1e-3)
@@ -36,7 +36,7 @@ def run(method, recipe=RECIPE, seed=0, watch=None, index=TRAIN, network=None, im
     network = toy.network(method, seed) if network is None else network
     images, labels = toy.images() if images is None else images, toy.labels() if labels is None else labels
     watch = {"val": VALIDATION} if watch is None else watch
-    records = list(train(network, method, recipe, images, labels, index, watch, seed))
+    records = list(Training(network, method, recipe, images, labels, index, watch, seed))
     assert all(record.pop("seconds") >= record.pop("training_seconds") > 0 for record in records)
     return records, network
 
@@ -50,7 +50,7 @@ def same(one, other):
 def test_the_keys_of_a_record(name, options):
     method = toy.made(name, **options)
     watch = {"val": VALIDATION, "test": OTHER}
-    records = list(train(toy.network(method), method, RECIPE, toy.images(), toy.labels(), TRAIN, watch, 0))
+    records = list(Training(toy.network(method), method, RECIPE, toy.images(), toy.labels(), TRAIN, watch, 0))
     scores = {f"{where}_{what}" for where in watch for what in ("loss", "accuracy", "balanced_accuracy")}
     row = {"epoch", "slice", "spread", "inter_distance", "intra_distance"}
     metric = {"threshold", "metric_loss", *RATES} if method.layout.thresholds else set()
@@ -138,7 +138,7 @@ def test_a_schedule_that_goes_back_does_so_after_the_judged_network_was_handed_o
     monkeypatch.setattr("mdml.schedule.Schedule.RISE", 0.0)
     method, recipe = toy.made("softmax"), replace(RECIPE, epochs=4, schedule="halving", learning_rate=0.05)
     network, images, labels, losses = toy.network(method), toy.images(), toy.labels(), []
-    for record in train(network, method, recipe, images, labels, TRAIN, {"val": VALIDATION}, 0):
+    for record in Training(network, method, recipe, images, labels, TRAIN, {"val": VALIDATION}, 0):
         seen = embed(network, method, images, labels, VALIDATION, augmentation(recipe.augmentation))
         assert record["val_loss"] == F.cross_entropy(seen.logits, seen.labels).item()
         losses.append(record["val_loss"])
@@ -149,7 +149,7 @@ def test_watched_scores_are_those_of_the_network_after_the_epoch():
     method = toy.made("mul_dml", slices=2)
     network, images, labels = toy.network(method), toy.images(), toy.labels()
     members = torch.tensor([17, 2, 14, 15, 19, 8])
-    for record in train(network, method, RECIPE, images, labels, TRAIN, {"val": members}, 0):
+    for record in Training(network, method, RECIPE, images, labels, TRAIN, {"val": members}, 0):
         seen = embed(network, method, images, labels, members, augmentation(RECIPE.augmentation))
         predicted = seen.logits.argmax(1)
         assert record["val_loss"] == pytest.approx(F.cross_entropy(seen.logits, labels[members]).item())
@@ -221,7 +221,7 @@ def test_an_abandoned_training_leaves_the_next_alone():
     """A scheduler stops trials between epochs: the generator is dropped in the middle."""
     method = toy.made("softmax")
     expected, _ = run(method)
-    stopped = train(toy.network(method), method, RECIPE, toy.images(), toy.labels(), TRAIN, {}, 0)
+    stopped = iter(Training(toy.network(method), method, RECIPE, toy.images(), toy.labels(), TRAIN, {}, 0))
     next(stopped)
     del stopped
     assert run(method)[0] == expected

@@ -10,7 +10,7 @@ from mdml.methods import make_method
 from mdml.methods.dgms import DGMS
 from mdml.models.head import Output
 from mdml.session import TrainingSet
-from mdml.train import Recipe, train
+from mdml.train import Recipe, Training
 from tests.mdml import toy
 
 CLASSES = 2
@@ -80,7 +80,7 @@ def test_no_level_that_was_asked_for_is_left_out():
     method, index = toy.made("dgms", levels=4), torch.arange(14)
     recipe = Recipe(epochs=3, batch_size=14, learning_rate=1e-3)
     with pytest.raises(MethodError, match=r"method\.levels must be at most the number of epochs, 3, .* found 4"):
-        next(train(toy.network(method), method, recipe, toy.images(), toy.labels(), index, {}, 0))
+        Training(toy.network(method), method, recipe, toy.images(), toy.labels(), index, {}, 0)
     for levels in (None, 1, 3):
         toy.made("dgms", levels=levels).check_epochs(3)
     make_method("softmax", {}).check_epochs(1)
@@ -188,7 +188,7 @@ def test_training_finds_two_patterns_in_every_class(seed):
     method = toy.made("dgms", levels=2)
     session = method.session(TrainingSet(images, labels, None, index, 3, None, seed))
     recipe = Recipe(epochs=4, batch_size=30, learning_rate=1e-3, augmentation="none")
-    records = list(train(toy.network(method, seed), method, recipe, images, labels, index, {}, seed, session))
+    records = list(Training(toy.network(method, seed), method, recipe, images, labels, index, {}, seed, session))
     assert set(session.labels.tolist()) == set(range(6))
     assert len(set(zip(session.labels.tolist(), pattern.tolist(), strict=True))) == 6
     assert torch.equal(session.labels % 3, labels)

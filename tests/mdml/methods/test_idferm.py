@@ -12,7 +12,7 @@ from mdml.methods import make_method
 from mdml.methods.idferm import IDFERM
 from mdml.session import TrainingSet
 from mdml.train import Recipe as TrainingRecipe
-from mdml.train import train
+from mdml.train import Training
 from tests.mdml import toy
 
 SMALL: dict[str, Any] = {"hng_epochs": 1, "hng_width": 2, "slice_dim": 16}
@@ -117,7 +117,7 @@ def test_it_trains_and_repeats_bit_for_bit():
         network = toy.network(method)
         recipe = TrainingRecipe(epochs=2, batch_size=6, learning_rate=1e-3)
         session = toy.session(method, TRAIN)
-        found = train(network, method, recipe, toy.images(), toy.labels(), TRAIN, {}, 0, session)
+        found = Training(network, method, recipe, toy.images(), toy.labels(), TRAIN, {}, 0, session)
         return [{key: value for key, value in record.items() if "seconds" not in key} for record in found]
 
     one, other = records(), records()
