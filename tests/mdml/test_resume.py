@@ -75,15 +75,19 @@ def differences(one, other, place, seen=None):
     if type(one) is not type(other):
         yield f"{place} is of another type"
     elif isinstance(one, (torch.Tensor, np.ndarray)):
-        first, second = (np.asarray(torch.as_tensor(value).detach()) for value in (one, other))
-        if first.shape != second.shape or first.tobytes() != second.tobytes():
+        if bits(one) != bits(other):
             yield place
-    elif isinstance(one, (type(None), str, int, float)):
+    elif isinstance(one, (type(None), str, bytes, int, float)):
         if one != other and (one == one or other == other):
             yield place
     elif id(one) not in seen:
         seen.add(id(one))
         yield from (name for part in parts(one, other, place) for name in differences(*part, seen))
+
+
+def bits(value):
+    tensor = torch.as_tensor(value).detach()
+    return tensor.dtype, tensor.shape, tensor.flatten().view(torch.uint8).numpy().tobytes()
 
 
 def parts(one, other, place):

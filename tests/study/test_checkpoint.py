@@ -1,0 +1,183 @@
+"""Trials that are cut off and go on, without Ray."""
+
+import logging
+import math
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from study import checkpoint, plan
+from study.checkpoint import ABANDONED_DAYS, Checkpoints, Pace, identity, pack, unpack
+from study.faces import Faces
+from study.trial import Trial, use_device
+from tests.mdml import tiny_model
+from tests.mdml.golden import OPTIONS
+from tests.mdml.test_resume import differences
+
+CODE = {"git_commit": "c", "git_dirty": False}
+VOLATILE = {
+    *("seconds", "setup_seconds", "training_seconds", "images_per_second"),
+    *("peak_memory_bytes", "started_at", "ended_at", "resumed_epochs"),
+}
+tiny_model.register()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def begin(tiny_config):
+    """Makes fresh trials of one spec, on a trunk of one convolution."""
+    config = tiny_config("epochs=4")
+    faces = plan.open_faces(config)
+    spec = replace(plan.members(config, faces, "s")[0].spec, backbone="small", channels=3)
+
+    def make(**changes):
+        return Trial(replace(spec, **changes), Faces(faces, use_device(1, cuda=False)), CODE, lambda row: None)
+
+    return make
+
+
+def tables_of(trial):
+    """All rows of a trial but its times."""
+    return {name: [lasting(row) for row in rows] for name, rows in trial.finish().items()}
+
+
+def lasting(row):
+    return {name: value for name, value in row.items() if name not in VOLATILE}
+
+
+CASES = {
+    "sealed": {},
+    "paper": {"protocol": "paper"},
+    "probe": {"evaluation": {"probe": True}, "method": "mul_dml", "options": {"slices": 2}},
+    "halving": {"schedule": "halving", "optimizer": "sgd"},
+    "idferm": {"method": "idferm", "options": OPTIONS["idferm"], "sampler": "balanced"},
+    "dgms": {"method": "dgms", "options": {"levels": 2}, "optimizer": "amsgrad"},
+}
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_a_trial_that_is_cut_off_after_any_epoch_ends_with_the_same_rows(begin, tmp_path, changes):
+    whole = begin(**changes)
+    places = []
+    for record in whole.run():
+        places.append(Checkpoints(str(tmp_path / str(record["epoch"]))))
+        places[-1].save(identity(whole.spec, torch.device("cpu")), whole.state())
+    expected = tables_of(whole)
+    for epoch, place in enumerate(places, 1):
+        resumed = begin(**changes)
+        torch.rand(epoch)
+        state = place.load(identity(resumed.spec, torch.device("cpu")))
+        records = list(resumed.run(state))
+        assert [record["epoch"] for record in records] == list(range(1, whole.spec.epochs + 1))
+        row = resumed.row("done")
+        assert (row["resumed_epochs"], row["epochs"]) == (epoch, whole.spec.epochs)
+        assert row["seconds"] > state["seconds"]
+        assert not list(differences(tables_of(resumed), expected, "tables"))
+        assert not list(differences(resumed.network, whole.network, "network"))
+
+
+def test_a_trial_that_is_stopped_while_it_repeats_has_the_row_of_its_epoch(begin):
+    """The scheduler sees old epochs again and may stop there: nothing of the later ones may show."""
+    whole, rows = begin(protocol="paper"), []
+    for _ in whole.run():
+        rows.append(whole.row("stopped"))
+    state = unpack(pack(whole.state()))
+    resumed = begin(protocol="paper")
+    for _, expected in zip(resumed.run(state), rows, strict=True):
+        row = resumed.row("stopped")
+        assert not list(differences(lasting(row), lasting(expected), "row"))
+
+
+def test_a_state_comes_back_as_it_was():
+    state = {
+        "numbers": [0.1, -math.inf, 1 << 90, True, None, "\u00e9\0"],
+        "by number": {0: torch.tensor(3.5), 1: {"\0": (1, [2])}},
+        "tensors": (torch.arange(6).view(2, 3).t(), torch.zeros(0, 4), torch.ones(2, dtype=torch.bfloat16)),
+        "array": np.arange(4, dtype=np.uint8)[::2],
+    }
+    back = unpack(pack(state))
+    assert not list(differences(back, state, "state"))
+    shared = torch.ones(3)
+    back = unpack(pack({"one": shared, "other": shared[1:]}))
+    back["one"] += 1
+    assert back["other"].tolist() == [1, 1]
+    with pytest.raises(TypeError, match="Expected plain data in the state of a trial, found set"):
+        pack({"strange": {1}})
+
+
+@pytest.mark.parametrize("name", ["numerics", "source_hash", "data_fingerprint", "versions", "device"])
+def test_a_checkpoint_of_anything_else_is_not_used_but_removed(tmp_path, caplog, name):
+    place, made_by = Checkpoints(str(tmp_path)), {"trial_key": "k", "numerics": "1.1", "source_hash": "s"}
+    place.save(made_by, {"x": 1})
+    assert place.load(made_by) == {"x": 1}
+    with caplog.at_level(logging.WARNING):
+        assert place.load(made_by | {name: "other"}) is None
+    assert f"begins anew: it is of another {name}." in caplog.text
+    assert not list(tmp_path.iterdir())
+    assert place.load(made_by) is None
+
+
+def test_a_damaged_checkpoint_is_not_used_but_removed(tmp_path, caplog):
+    place, made_by = Checkpoints(str(tmp_path)), {"trial_key": "k"}
+    place.save(made_by, {"x": torch.arange(50)})
+    file = tmp_path / "k.checkpoint"
+    good = file.read_bytes()
+    for at in (0, 31, 32, 40, len(good) // 2, len(good) - 1):
+        file.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        assert place.load(made_by) is None
+        assert not file.exists()
+    for size in (0, 10, 32, len(good) - 1):
+        file.write_bytes(good[:size])
+        assert place.load(made_by) is None
+    assert "it is damaged" in caplog.text
+
+
+def test_a_write_that_is_cut_off_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    place, made_by = Checkpoints(str(tmp_path)), {"trial_key": "k"}
+    place.save(made_by, {"epoch": 1})
+    monkeypatch.setattr("results.files.publish", lambda aside, path: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        place.save(made_by, {"epoch": 2})
+    assert place.load(made_by) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["k.checkpoint"]
+
+
+def test_sweeping_leaves_what_may_be_gone_on_with(tmp_path):
+    place = Checkpoints(str(tmp_path))
+    place.sweep([])
+    for key in ("ended", "running", "abandoned"):
+        place.save({"trial_key": key}, {})
+    for name in (".new.0.tmp", ".old.0.tmp"):
+        (tmp_path / name).write_bytes(b"")
+    long_ago = time.time() - (ABANDONED_DAYS + 1) * 86400
+    for name in ("abandoned.checkpoint", ".old.0.tmp"):
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    place.sweep({"ended"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new.0.tmp", "running.checkpoint"]
+
+
+def test_the_pace_keeps_to_its_share_of_the_time(monkeypatch):
+    """Epochs of 25 s: after a minute the first, which takes 5 s, and so the next after 250 s."""
+    now = 0.0
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
+    pace, written = Pace(None), []
+    for epoch in range(1, 30):
+        now += 25
+        if pace.due(epoch):
+            now += 5
+            pace.written(5)
+            written.append(epoch)
+    assert written == [3, 13, 23]
+    assert [epoch for epoch in range(1, 10) if Pace(3).due(epoch)] == [3, 6, 9]
+    assert not any(Pace(0).due(epoch) for epoch in range(10))
