@@ -7,11 +7,11 @@ all is there. Decoding takes threads, as Pillow and PyAV decode outside Python's
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from datasets.card import Card
 from datasets.errors import DatasetError
-from datasets.faceset import cannot_write, content_fingerprint, write_faceset
+from datasets.faceset import cannot_write, content_fingerprint, pixel_offset, write_faceset
 from datasets.listing import Listing
 from datasets.recipe import recipe_digits
 from datasets.scratch import Scratch
@@ -78,14 +78,16 @@ def build(
         if not path.is_file():
             aligner = _aligner(listing) if align else None
             cache.mkdir(parents=True, exist_ok=True)
-            with Scratch(cache / f".{path.stem}", len(listing.faces), image_size**2 * channels) as scratch:
+            shape = (image_size, image_size, channels)
+            offset = pixel_offset(card.name, listing.classes, shape)
+            with Scratch(cache / f".{path.stem}", len(listing.faces), math.prod(shape), offset) as scratch:
                 try:
                     if not path.is_file():  # Another process may have built it meanwhile.
                         skipped = _decode_all(
                             card, listing, scratch, image_size, channels, aligner, allow_skips, progress
                         )
-                        shape = (len(listing.faces) - len(skipped), image_size, image_size, channels)
-                        _finish(card, listing, {**options, "align": align}, path, scratch, skipped, shape)
+                        options = {**options, "align": align}
+                        _finish(card, listing, options, path, scratch, skipped, shape)
                 except Exception:
                     scratch.remove()
                     raise
@@ -107,9 +109,9 @@ def _finish(
     path: Path,
     scratch: Scratch,
     skipped: Mapping[int, str],
-    shape: tuple[int, ...],
+    shape: tuple[int, int, int],
 ) -> None:
-    """Write the summary, and then the Arrow file."""
+    """Write the summary, and then make the scratch file the Arrow file."""
     kept = [face for row, face in enumerate(listing.faces) if row not in skipped]
     lost = {face.label for face in listing.faces} - {face.label for face in kept}
     if lost:
@@ -119,12 +121,13 @@ def _finish(
             f"read ({skipped[first].rstrip('.')}); mend them, or remove the class."
         )
     scratch.compact([row for row in range(len(listing.faces)) if row not in skipped])
-    images = np.memmap(scratch.pixels, np.uint8, "r", shape=shape)
+    images = scratch.images((len(kept), *shape))
     labels = np.array([face.label for face in kept], np.int64)
     subjects, sequences, official = (np.array([face[column] for face in kept], np.str_) for column in (2, 3, 4))
     content = (images, labels, subjects, sequences, official)
-    fingerprint = content_fingerprint(*content, listing.classes)
-    built = Built(card, listing, options, path, skipped, *content, fingerprint)
+    with ThreadPoolExecutor(1) as pool:
+        digits = pool.submit(content_fingerprint, *content, listing.classes)
+        write_summary(Built(card, listing, options, path, skipped, *content), digits.result)
     write_faceset(
         path,
         name=card.name,
@@ -134,8 +137,8 @@ def _finish(
         sequences=sequences,
         classes=listing.classes,
         official=official,
-        fingerprint=fingerprint,
-        beside=partial(write_summary, built),
+        fingerprint=digits.result(),
+        inside=scratch.pixels,
     )
     if skipped:
         _log.warning(
@@ -201,7 +204,11 @@ def _decode(source: Source, size: int, channels: int, aligner: Aligner | None) -
     mode = "L" if channels == 1 else "RGB"
     if aligner is None:
         # Twice the size is left to the careful filter.
-        image = ImageOps.fit(source.load(2 * size).convert(mode), (size, size), Image.Resampling.LANCZOS)
+        image = source.load(2 * size)
+        # To convert to the mode that it has would copy it.
+        image = ImageOps.fit(
+            image if image.mode == mode else image.convert(mode), (size, size), Image.Resampling.LANCZOS
+        )
     else:
         found = aligner(source.load(0), size, source.landmarks())
         if found is None:

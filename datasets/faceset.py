@@ -10,8 +10,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datasets.errors import DatasetError
+from datasets.framing import frame
 
 FORMAT = "faceset-1"
 
@@ -138,7 +138,7 @@ def write_faceset(
     classes: Sequence[str],
     official: Sequence[str] | Strings | None = None,
     fingerprint: str | None = None,
-    beside: Callable[[], None] | None = None,
+    inside: Path | None = None,
 ) -> Path:
     """Write a face set so that readers see all of it or nothing.
 
@@ -154,7 +154,7 @@ def write_faceset(
         classes: names of the expressions, by label.
         official: N of "train", "val", "test" or ""; None for no official split.
         fingerprint: what `content_fingerprint` gave for all this, where it has been asked already.
-        beside: what is to be done before the face set can be seen; it is done in a thread of its own while the pixels are written.
+        inside: a file in the same folder that holds the images at `pixel_offset` already; it becomes the face set, and nothing is copied.
 
     Raises:
         DatasetError: the arrays do not fit each other, or the folder cannot be written.
@@ -165,41 +165,72 @@ def write_faceset(
     subjects, sequences = np.asarray(subjects, np.str_), np.asarray(sequences, np.str_)
     official = np.asarray([""] * len(labels) if official is None else official, np.str_)
     _check(images, labels, [subjects, sequences, official], classes)
-    metadata = {
-        "format": FORMAT,
-        "name": name,
-        "classes": json.dumps(list(classes)),
-        "image_shape": json.dumps(images.shape[1:]),
-        "fingerprint": fingerprint or content_fingerprint(images, labels, subjects, sequences, official, classes),
-    }
-    width = int(np.prod(images.shape[1:]))
-    pixels = pa.Array.from_buffers(
-        pa.binary(width), len(images), [None, pa.py_buffer(np.ascontiguousarray(images).reshape(-1))]
-    )
-    texts = [pa.array(values.tolist(), pa.string()) for values in (subjects, sequences, official)]
-    columns = [pixels, pa.array(labels), *texts]
-    batch = pa.record_batch(columns, names=["image", "label", "subject", "sequence", "official"])
-    batch = batch.replace_schema_metadata(metadata)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    fingerprint = fingerprint or content_fingerprint(images, labels, subjects, sequences, official, classes)
+    batch = _batch(name, classes, fingerprint, images, labels, [subjects, sequences, official])
+    aside = inside or path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not through a file of Python's, which would copy the pixels once more.
-        with ThreadPoolExecutor(1) as pool:
-            other = pool.submit(beside) if beside else None
-            with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        if inside:
+            before, after = frame(batch)
+            with inside.open("r+b") as file:
+                file.write(before)
+                file.seek(len(before) + images.nbytes)
+                file.write(after)
+                file.truncate()
+        else:
+            # Not through a file of Python's, which would copy the pixels once more.
+            with pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
                 writer.write_batch(batch)
-            with aside.open("rb") as written:
-                os.fsync(written.fileno())
-            if other:
-                other.result()
+        with aside.open("rb") as written:
+            os.fsync(written.fileno())
         aside.replace(path)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
     finally:
         # The part is gone after the rename; where the folder itself could not be made, there is nothing to remove.
-        if aside.parent.is_dir():
+        if not inside and aside.parent.is_dir():
             aside.unlink(missing_ok=True)
     return path
+
+
+def pixel_offset(name: str, classes: Sequence[str], shape: tuple[int, int, int]) -> int:
+    """Where the pixels of a face set of images (H, W, C) lie in its file, in bytes from the beginning, however many they are."""
+    images = np.zeros((1, *shape), np.uint8)
+    before, _ = frame(_batch(name, classes, "0" * 64, images, np.zeros(1, np.int64), [np.array([""])] * 3))
+    return len(before)
+
+
+def _batch(
+    name: str,
+    classes: Sequence[str],
+    fingerprint: str,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    texts: Sequence[Strings],
+) -> pa.RecordBatch:
+    """All of a face set; `texts` are subjects, sequences and official."""
+    metadata = {
+        "format": FORMAT,
+        "name": name,
+        "classes": json.dumps(list(classes)),
+        "image_shape": json.dumps(images.shape[1:]),
+        "fingerprint": fingerprint,
+    }
+    width = int(np.prod(images.shape[1:]))
+    columns: list[tuple[pa.DataType, list[Any]]] = [
+        (pa.binary(width), [np.ascontiguousarray(images).reshape(-1)]),
+        (pa.int64(), [np.ascontiguousarray(labels)]),
+    ]
+    for values in texts:
+        words = [value.encode() for value in values.tolist()]
+        ends = np.cumsum([0, *map(len, words)], dtype=np.int32)
+        columns.append((pa.string(), [ends, b"".join(words)]))
+    # Not by `array`, which imports pandas where it is there.
+    arrays = [
+        pa.Array.from_buffers(kind, len(images), [None, *map(pa.py_buffer, buffers)]) for kind, buffers in columns
+    ]
+    batch = pa.record_batch(arrays, names=["image", "label", "subject", "sequence", "official"])
+    return batch.replace_schema_metadata(metadata)
 
 
 def content_fingerprint(

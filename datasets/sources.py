@@ -66,7 +66,8 @@ class ImageFile:
             if size and self.box is None:
                 # Lets the JPEG decoder halve the image while it decodes.
                 opened.draft(None, (size, size))
-            image = _eight_bits(ImageOps.exif_transpose(opened))
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = _eight_bits(opened)
             if self.box is not None:
                 left, top, right, bottom = self.box
                 if left >= right or top >= bottom:

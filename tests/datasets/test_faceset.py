@@ -100,6 +100,24 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
     assert first == second
 
 
+def test_the_bytes_are_those_that_pyarrow_gives(tmp_path):
+    faces = written(tmp_path, subjects=["a", "", "ü", "日本"], labels=np.array([0, 9, 1, 9, 0, 9, 1, 9])[::2])
+    columns = {
+        "image": pa.array([image.tobytes() for image in faces.images], pa.binary(9)),
+        "label": pa.array([0, 1, 0, 1]),
+        "subject": pa.array(["a", "", "ü", "日本"]),
+        "sequence": pa.array(["1", "2", "3", "4"]),
+        "official": pa.array(["train", "train", "test", "test"]),
+    }
+    with pa.memory_map(str(faces.path)) as source:
+        found = pa.ipc.open_file(source).schema.metadata
+    batch = pa.record_batch(list(columns.values()), names=list(columns)).replace_schema_metadata(found)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    assert sink.getvalue().to_pybytes() == faces.path.read_bytes()
+
+
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
 def test_a_file_cut_short_is_named(tmp_path, part):
     path = write_faceset(tmp_path / "set.arrow", **content())
