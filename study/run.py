@@ -6,6 +6,7 @@
     python study/run.py --resume STUDY                  go on after anything, losing and repeating nothing
     python study/run.py --rerun KEY                     train one trial again and compare its metrics with its row
     python study/run.py --export KEY [--output DIR]     the same, and write its network for python -m mdml.predict
+    python study/run.py --simulate study=NAME [...]     what if: the study replayed with other GPUs, schedulers, spot rates, prices
     python study/run.py --dry-run ...                   print the plan, train nothing
 
 Overrides are Hydra's: dataset=folder dataset.root=FOLDER epochs=25. Exit status: 0 done, 1 with failed trials, 2 bad input,
@@ -61,6 +62,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     what.add_argument("--resume", metavar="STUDY", help="go on with a study")
     what.add_argument("--rerun", metavar="KEY", help="train a trial again and compare")
     what.add_argument("--export", metavar="KEY", help="train a trial again and write its network")
+    what.add_argument(
+        "--simulate", action="store_true", help="replay a stored study under other settings; see study/whatif.py"
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of the exported network")
     parser.add_argument(
         "--tolerance", metavar="X", type=float, default=0.0, help="export although metrics differ from the row's by X"
@@ -80,6 +84,12 @@ def _command(arguments: argparse.Namespace) -> int:
         raise StudyError("--output and --tolerance belong to --export KEY: leave them out.")
     if arguments.rerun or arguments.export:
         return _again(arguments, console)
+    if arguments.simulate:
+        if arguments.dry_run or arguments.retrain:
+            raise StudyError("--simulate trains nothing and writes nothing: leave out --dry-run and --retrain.")
+        from study.whatif import simulate_command
+
+        return simulate_command(arguments.overrides, console)
     config = _resumed(arguments) if arguments.resume else _composed(arguments)
     if arguments.retrain and config["kind"] == "search":
         raise StudyError(
