@@ -27,7 +27,9 @@ from ray import tune
 from results import Store
 from study import engine, plan
 from study.config import load
+from study.dispatch import Planned
 from study.progress import Display
+from study.spool import Spool
 from study.worker import Worker
 
 
@@ -83,9 +85,9 @@ def ours(count: int, folder: Path) -> list[float]:
     with engine.cluster(config):
         start = time.perf_counter()
         with Display("overhead", count, "test_accuracy") as display:
-            store = Store(folder / "tables")
-            engine.run(config, store, display, "test_accuracy", {"git_commit": None, "git_dirty": None},
-                       lambda key, status: ends.append(time.perf_counter() - start), trials, worker=IdleWorker)  # fmt: skip
+            spool = Spool(Store(folder / "tables"), "overhead")
+            engine.run(config, spool, display, "test_accuracy", {"git_commit": None, "git_dirty": None},
+                       lambda row: ends.append(time.perf_counter() - start), Planned(trials), worker=IdleWorker)  # fmt: skip
     return ends
 
 

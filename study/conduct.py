@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +20,10 @@ from study.ablation import settled
 from study.config import Config
 from study.errors import StudyError
 from study.plan import Member
-from study.spec import LOST_WORKER
+from study.trial_row import dropped_row
+
+if TYPE_CHECKING:
+    from study.spool import Spool
 
 
 @dataclass
@@ -37,6 +40,9 @@ class Study:
         retrain: keys to train anew although they are in the store, with how often they will then have been.
         new: keys that were trained by this call.
         failed: keys that failed in this call.
+        left: why this call left trials undone, where it did.
+        begun: when it was first planned.
+        warm: of a search, proposals of others that its sampler is told.
 
     """
 
@@ -49,6 +55,9 @@ class Study:
     retrain: dict[str, int] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    left: str | None = None
+    begun: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    warm: list[Any] = field(default_factory=list)
 
     @property
     def searches(self) -> bool:
@@ -94,8 +103,28 @@ def prepare(config: Config, store: Store) -> Study:
     config = config | {"fingerprint": faces.fingerprint}
     name = plan.study_name(config, faces)
     if config["kind"] == "search":
-        return Study(name, config, store, [], plan.shared_fields(config, faces, name), plan.notes(config, faces))
+        study = Study(name, config, store, [], plan.shared_fields(config, faces, name), plan.notes(config, faces))
+        if config["search"]["warm_start"]:
+            _warm(study)
+        return study
     return Study(name, config, store, plan.members(config, faces, name), {}, plan.notes(config, faces))
+
+
+def _warm(study: Study) -> None:
+    """Look up what other searches have that fits this one.
+
+    Raises:
+        StudyError: where there is no such search, or it is after something else.
+
+    """
+    from study import history
+    from study.space import Space
+
+    for row in study.store.read("studies", ["study", "created_at"]).to_pylist():
+        if row["study"] == study.name:
+            study.begun = row["created_at"]
+    study.warm, said = history.warm(study.config, study.store, Space(study.config), study.shared, study.begun)
+    study.notes += said
 
 
 def _check_epochs(config: Config) -> None:
@@ -133,7 +162,7 @@ def register(study: Study) -> None:
         "metric": study.metric,
         "config": json.dumps(config, sort_keys=True),
         "overrides": config["overrides"],
-        "created_at": known[0]["created_at"] if known else datetime.now(timezone.utc),
+        "created_at": known[0]["created_at"] if known else study.begun,
         "git_commit": provenance.code()["git_commit"],
         "question": ablation.get("question"),
         "layout": json.dumps(layout) if layout else None,
@@ -171,18 +200,26 @@ def carry_out(study: Study) -> None:
         StudyError: where the study cannot be what it is called, or its trials cannot run here; nothing is written then.
 
     """
+    from study.spool import Spool
+
     refuse_another(study)
+    spool = Spool(study.store, study.name)
+    spool.catch_up(now=True)
+    source: Any
     if study.searches:
-        indices, search, scheduler = _searching(study)
-        trials: Any = search
+        count, source, scheduler = _searching(study, spool)
     else:
+        from study.dispatch import Planned
+
         left = plan.missing(study.members, trained(study))
-        indices, scheduler = [member.index for member in left], None
-        trials = [
-            {"spec": member.spec.json(), "index": member.index, "retrained": study.retrain.get(member.spec.key)}
-            for member in left
-        ]
-    if not indices:
+        count, scheduler = len(left), None
+        source = Planned(
+            [
+                {"spec": member.spec.json(), "index": member.index, "retrained": study.retrain.get(member.spec.key)}
+                for member in left
+            ]
+        )
+    if not count:
         register(study)
         return
 
@@ -192,75 +229,56 @@ def carry_out(study: Study) -> None:
 
     live = LivePage(study.store, study.name)
 
-    def ended(key: str, status: str) -> None:
-        (study.failed if status == "failed" else study.new).add(key)
+    def ended(row: dict[str, Any]) -> None:
+        (study.failed if row["status"] == "failed" else study.new).add(row["trial_key"])
         live.look()
 
     with engine.cluster(study.config):
         register(study)
-        with live, Display(study.name, len(indices), study.metric) as display:
-            engine.run(study.config, study.store, display, study.metric, provenance.code(), ended, trials, scheduler)
+        with live, Display(study.name, count, study.metric) as display:
+            code = provenance.code()
+            study.left = engine.run(study.config, spool, display, study.metric, code, ended, source, scheduler)
 
 
-def _searching(study: Study) -> tuple[list[int], Any, Any]:
-    """What is left of a search, its searcher and its scheduler.
+def _searching(study: Study, spool: Spool) -> tuple[int, Any, Any]:
+    """How many trainings are left of a search at most, its searcher and its scheduler.
 
     Raises:
         StudyError: where its committed trials were made by other versions of the numbers.
 
     """
-    from study.search import Past, StudySearch, respecified
+    from study import history
+    from study.search import StudySearch
     from study.space import Space
     from study.stopping import Stopping, StoppingScheduler
 
-    config, store, search = study.config, study.store, study.config["search"]
-    space, statuses, curves = Space(config), answers(study), _curves(study)
-    past = []
-    for row in store.read("members", study=study.name).to_pylist():
-        if row["index"] < search["trials"] and row["trial_key"] in statuses:
-            parameters = json.loads(row["parameters"])
-            if respecified(space, study.shared, parameters).key != row["trial_key"]:
-                raise StudyError(
-                    f"The trials of the search {study.name} were made by other versions of the numbers than today's and cannot "
-                    "be compared with new ones: begin another search with study=NAME."
-                )
-            past.append(Past(row["index"], parameters, statuses[row["trial_key"]], curves.get(row["trial_key"], [])))
+    config, search, name = study.config, study.config["search"], study.name
+    space = Space(config)
+    answered = history.answers(study.store, name, study.metric, search["cost"])
+    past = history.past(study.store, name, space, study.shared, search["trials"], answered)
     indices = sorted(set(range(search["trials"])) - {trial.index for trial in past})
 
     def proposed(member: Member, parameters: dict[str, Any]) -> None:
         # Written before it is trained: whatever then becomes of this process, a committed trial has its place in the study.
-        store.write("members", f"{study.name}-{member.index}", [member_row(study.name, member, parameters)])
+        block = (member.spec.fold, member.spec.seed)
+        file = f"{name}-{member.index}" + ("" if block == (0, 0) else "-{}-{}".format(*block))
+        spool.write("members", file, [member_row(name, member, parameters)])
 
-    def answered(key: str) -> tuple[str, list[tuple[int, float]]] | None:
-        status = answers(study).get(key)
-        return None if status is None else (status, _curves(study).get(key, []))
+    def dropped(member: Member) -> None:
+        spool.commit(member.spec.key, {"trials": [dropped_row(member.spec, provenance.code())]})
 
-    searcher = StudySearch(space, study.shared, search["seed"], indices, past, answered, proposed)
-    rules = Stopping(
-        config["epochs"], search["grace"], search["reduction"], search["brackets"], study.metric, search["collapse"]
-    )
+    warm = study.warm
+    searcher = StudySearch(space, study.shared, search, indices, past, answered, proposed, dropped, warm)
+    # With two objectives a trial may be poor in the one and the best in the other.
+    grace = search["grace"] if search["cost"] is None else config["epochs"]
+    rules = Stopping(config["epochs"], grace, search["reduction"], search["brackets"], study.metric, search["collapse"])
     seen = [
-        (key, {"epoch": epoch, study.metric: value}) for key, curve in sorted(curves.items()) for epoch, value in curve
+        (key, {"epoch": epoch, study.metric: value})
+        for key, answer in sorted(answered.items())
+        if answer.first
+        for epoch, value in answer.curve
     ]
-    return indices, searcher, StoppingScheduler(rules, seen)
-
-
-def answers(study: Study) -> dict[str, str]:
-    """Status of every committed trial that is an answer: all but those whose worker was lost, which says nothing of them."""
-    statuses = study.store.statuses()
-    if "failed" in statuses.values():
-        rows = study.store.read("trials", ["trial_key", "status", "error"]).to_pylist()
-        for row in rows:
-            if row["status"] == "failed" and str(row["error"]).startswith(LOST_WORKER):
-                statuses = {key: status for key, status in statuses.items() if key != row["trial_key"]}
-    return statuses
-
-
-def _curves(study: Study) -> dict[str, list[tuple[int, float]]]:
-    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for row in study.store.read("epochs", ["trial_key", "epoch", study.metric], study=study.name).to_pylist():
-        curves[row["trial_key"]].append((row["epoch"], row[study.metric]))
-    return {key: sorted(curve) for key, curve in curves.items()}
+    return searcher.left, searcher, StoppingScheduler(rules, seen, lambda spec: (spec.fold, spec.seed) == (0, 0))
 
 
 def show_plan(study: Study, console: Console) -> None:
@@ -269,11 +287,12 @@ def show_plan(study: Study, console: Console) -> None:
     for column in ("arm", "method", "trials", "in the store", "to train"):
         table.add_column(column, justify="left" if column in ("arm", "method") else "right")
     if study.searches:
+        from study import history
         from study.space import Space
 
-        answered = answers(study)
-        proposed = study.store.read("members", ["trial_key"], study=study.name)["trial_key"].to_pylist()
-        there = sum(key in answered for key in proposed)
+        search = study.config["search"]
+        answered = history.answers(study.store, study.name, study.metric, search["cost"])
+        there = history.ended(study.store, study.name, answered, search["folds"] * search["seeds"])
         left = str(max(0, study.size - there))
         table.add_row("(proposed)", ", ".join(Space(study.config).methods), str(study.size), str(there), left)
     else:

@@ -6,8 +6,11 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any
 
 # Read by Ray when it is imported: its own console output and files are off, since the store and the display are ours.
@@ -26,41 +29,64 @@ if not os.environ.get("RAY_ADDRESS"):
 
 import ray
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
 from results import Store, StoreError
 from study.config import ROOT, Config
+from study.dispatch import Dispatch, Source
 from study.errors import StudyError
 from study.progress import Display
 from study.records import Row, curves
-from study.search import StudySearch, spec_of
-from study.spec import LOST_WORKER
+from study.spec import LOST_WORKER, TrialSpec
+from study.spool import Spool
+from study.stopping import StoppingScheduler, Unhurried
 from study.trial_row import failed_row
 from study.worker import Worker
 
-# A trial whose worker dies (lost node, memory of the host) is tried again this often before it is recorded as failed.
+# A trial whose worker dies although its node lives is tried again this often before it is recorded as failed.
 WORKER_DEATHS = 8
+# Trials between two compactions of the store.
+COMPACT_EVERY = 500
+# Trials that have ended which Tune keeps.
+KEPT = 100
+# Seconds of silence after which a worker is replaced; it notices by itself before, unless its whole process stands still.
+LEASE = 3600.0
 
 
 class Recorder(tune.Callback):
-    """Commits trials that a scheduler stopped and trials whose worker died for good, and feeds the display.
+    """Commits what no worker commits, notices what is silent, and feeds the display.
 
     Args:
-        store: where to.
+        spool: where to.
         code: git_commit and git_dirty.
         display: what to tell.
         metric: column of the trial's row to show.
-        ended: called with the key and the status of every trial that ended.
+        ended: called with the row of every trial that ended.
+        reasons: which rule stopped a trial, by Tune's id, where a scheduler keeps that.
+        lease: seconds after which a trial that says nothing has lost its worker.
 
     """
 
     def __init__(
-        self, store: Store, code: Row, display: Display, metric: str, ended: Callable[[str, str], None]
+        self,
+        spool: Spool,
+        code: Row,
+        display: Display,
+        metric: str,
+        ended: Callable[[Row], None],
+        reasons: Mapping[str, str],
+        lease: float,
     ) -> None:
-        self.store, self.code, self.display, self.metric, self.ended = store, code, display, metric, ended
-        self.results: dict[str, list[Row]] = {}
+        self.spool, self.code, self.display, self.metric, self.ended = spool, code, display, metric, ended
+        self.reasons, self.lease = reasons, lease
+        self.results: dict[str, dict[int, Row]] = {}  # of a running trial: its last result of each epoch
+        self.heard: dict[str, float] = {}
+        self.deaths: Counter[str] = Counter()
         self.refused: StoreError | None = None
+        self._looked = time.monotonic()
+        self._count = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune's snapshots do not hold it: resuming is a query of the store."""
@@ -68,42 +94,107 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial has a worker."""
+        self.heard[trial.trial_id] = time.monotonic()
         self.display.started(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: Row, **info: Any
     ) -> None:
-        """Keep the curve; a trial that began anew on another worker begins anew here."""
-        if result["training_iteration"] == 1:
-            self.results[trial.trial_id] = []
-        self.results[trial.trial_id].append(result)
+        """Keep the curve; what a worker repeats that took the trial over stands in the place of what there was."""
+        self.heard[trial.trial_id] = time.monotonic()
+        if "waiting" in result:
+            self.display.note(result["waiting"])
+        elif "record" in result:
+            self.results.setdefault(trial.trial_id, {})[result["record"].get("epoch", 0)] = result
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The worker has committed, or the scheduler stopped it."""
-        results = self.results.pop(trial.trial_id)
-        row = results[-1]["row"]
-        if "committed" not in results[-1]:
-            self._commit(row, curves(row["trial_key"], [result["record"] for result in results]))
+        """The worker has committed or could not, the scheduler stopped it, or its memory was full."""
+        results = self.results.pop(trial.trial_id, {})
+        last, row = trial.last_result, trial.last_result["row"]
+        self._forget(trial)
+        if "refused" in last:
+            self.display.again(trial.trial_id, row["arm"], last["refused"])
+            return
+        if "tables" in last:
+            self._commit(row["trial_key"], last["tables"])
+        elif "committed" not in last:
+            row |= {"stopped_by": self.reasons.get(trial.trial_id)}
+            records = [results[epoch]["record"] for epoch in sorted(results)]
+            self._commit(row["trial_key"], {"trials": [row], **curves(row["trial_key"], records)})
         self._end(trial, row)
+
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """The worker died: the trial is tried again, after a moment that grows, unless it is what kills its workers."""
+        self.display.note(f"The worker of a trial died, which is tried again: {_last_line(trial)}")
+        last = trial.last_result or {}
+        if _alive(last.get("node_ip")):
+            self.deaths[trial.trial_id] += 1
+        trial.config["trial"]["attempt"] = trial.config["trial"].get("attempt", 0) + 1
+        # Tune is told to try without end, and here when to stop: a node that is lost is not counted.
+        if self.deaths[trial.trial_id] >= WORKER_DEATHS:
+            trial.max_failures = trial.run_metadata.num_failures
+        self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """The worker died too often."""
         self.results.pop(trial.trial_id, None)
+        self._forget(trial)
         reason = f"{LOST_WORKER} {WORKER_DEATHS + 1} times; the last time: {_last_line(trial)}"
-        row = failed_row(spec_of(trial.config), reason, self.code)
-        self._commit(row, {})
+        row = failed_row(TrialSpec.parse(trial.config["trial"]["spec"]), reason, self.code)
+        self._commit(row["trial_key"], {"trials": [row]})
         self._end(trial, row)
 
-    def _commit(self, row: Row, tables: dict[str, list[Row]]) -> None:
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Once a second: catch up with what the store could not take, and end workers that say nothing."""
+        now = time.monotonic()
+        if now < self._looked + 1:
+            return
+        self._looked = now
+        if len(trials) > 2 * KEPT:
+            # Tune keeps what has ended and looks through it: only the last ones stay, or every trial would cost more than the one before.
+            trials[:-KEPT] = [trial for trial in trials[:-KEPT] if not trial.is_finished()]
+        with self._refusals():
+            self.spool.catch_up()
+        for trial in trials:
+            actor = trial.temporary_state.ray_actor
+            if actor is not None and now > self.heard.get(trial.trial_id, now) + self.lease:
+                self.display.note(f"A worker has said nothing for {self.lease:g} s and is replaced.")
+                self.heard[trial.trial_id] = now
+                ray.kill(actor)
+
+    def _commit(self, key: str, tables: dict[str, list[Row]]) -> None:
+        with self._refusals():
+            self.spool.commit(key, tables)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
         # Tune takes an exception of a callback for one of the trial, so that it is kept here and raised after the run.
         try:
-            self.store.commit(row["trial_key"], {"trials": [row], **tables})
+            yield
         except StoreError as error:
             self.refused = error
 
+    def _forget(self, trial: TuneTrial) -> None:
+        self.heard.pop(trial.trial_id, None)
+
     def _end(self, trial: TuneTrial, row: Row) -> None:
+        self.deaths.pop(trial.trial_id, None)
         self.display.ended(trial.trial_id, row["arm"], row["status"], row.get(self.metric), row.get("error") or "")
-        self.ended(row["trial_key"], row["status"])
+        self.ended(row)
+        self._count += 1
+        if self._count % COMPACT_EVERY == 0 and self.spool.reason is None:
+            # Reading thousands of small files is slow, so that they do not become so many while a study runs.
+            Thread(target=_compact, args=(self.spool.store.root,), daemon=True).start()
+
+
+def _compact(root: Any) -> None:
+    with suppress(StoreError):  # the next one will find the same parts
+        Store(root).compact()
+
+
+def _alive(address: str | None) -> bool:
+    """Whether the node that a trial was heard from still is: then its worker died alone."""
+    return address is None or any(node["Alive"] and node["NodeManagerAddress"] == address for node in ray.nodes())
 
 
 def _last_line(trial: TuneTrial) -> str:
@@ -161,27 +252,32 @@ def _check_resources(config: Config, scales: bool) -> None:
 
 def run(
     config: Config,
-    store: Store,
+    spool: Spool,
     display: Display,
     metric: str,
     code: dict[str, Any],
-    ended: Callable[[str, str], None],
-    trials: list[dict[str, Any]] | StudySearch,
+    ended: Callable[[Row], None],
+    source: Source,
     scheduler: TrialScheduler | None = None,
+    over: Callable[[], str | None] = lambda: None,
     worker: type[Worker] = Worker,
-) -> None:
+) -> str | None:
     """Run trials until none is left.
 
     Args:
         config: the study's.
-        store: where workers commit.
+        spool: where workers and the driver commit.
         display: progress.
         metric: column of `trials` that the display shows.
         code: git_commit and git_dirty.
-        ended: called with the key and the status of every trial that ended.
-        trials: {"spec", "index"} of each trial, in order, or a search that proposes them.
+        ended: called with the row of every trial that ended.
+        source: where trials come from: the planned ones, or a search.
         scheduler: may stop trials early.
+        over: says why no further trial may start, such as a budget that is spent.
         worker: the class of the warm workers.
+
+    Returns:
+        Why trials were left, or None.
 
     Raises:
         StoreError: where the store refused a row; trials that it took are kept.
@@ -192,25 +288,30 @@ def run(
     if gpus is None:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
     context = {
-        "store_root": str(store.root),
+        "store_root": str(spool.store.root),
         "cache": config["dataset"]["cache"],
         "cpus": wanted["cpus_per_trial"],
         "gpus": gpus,
         "code": code,
         "metric": metric,
     }
-    recorder = Recorder(store, code, display, metric, ended)
-    search = trials if isinstance(trials, StudySearch) else None
-    with tempfile.TemporaryDirectory(prefix="study-") as scratch:
+    scheduler = scheduler or Unhurried()
+    # Demand for so many trials at a time makes a cluster grow; a search proposes no earlier than it must, to know the more.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if isinstance(scheduler, StoppingScheduler) else "64"
+    recorder = Recorder(spool, code, display, metric, ended, getattr(scheduler, "reasons", {}), LEASE)
+    dispatch = Dispatch(
+        source, lambda: over() or _text(recorder.refused), lambda: _paused(spool, display), lambda trial: gpus
+    )
+    with tempfile.TemporaryDirectory(prefix="study-") as scratch, _without_snapshots():
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(worker, context=context), {"cpu": wanted["cpus_per_trial"], "gpu": gpus}
+                tune.with_parameters(worker, context=context),
+                lambda config: {"cpu": wanted["cpus_per_trial"], "gpu": config["trial"]["share"]},
             ),
-            param_space=None if search else {"trial": tune.grid_search(trials)},
             tune_config=tune.TuneConfig(
-                search_alg=search,
+                search_alg=dispatch,
                 scheduler=scheduler,
-                num_samples=len(search.waiting) if search else 1,
+                num_samples=-1,
                 max_concurrent_trials=wanted["workers"],
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -218,11 +319,39 @@ def run(
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=scratch,
-                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                failure_config=tune.FailureConfig(max_failures=-1),
                 callbacks=[recorder],
                 verbose=0,
             ),
         )
         tuner.fit()
+    while recorder.refused is None and not spool.catch_up():
+        display.note(f"Every trial has ended, and rows wait for the store: {spool.reason}")
+        time.sleep(1)
     if recorder.refused is not None:
         raise recorder.refused
+    return dispatch.ended
+
+
+def _text(error: Exception | None) -> str | None:
+    return None if error is None else str(error)
+
+
+def _paused(spool: Spool, display: Display) -> str | None:
+    """Nothing new begins while finished rows are in memory alone."""
+    if not spool.full or spool.catch_up():
+        return None
+    reason = f"Paused, and goes on by itself: {spool.reason}"
+    display.note(reason)
+    return reason
+
+
+@contextmanager
+def _without_snapshots() -> Iterator[None]:
+    """Tune's snapshot of a study holds every trial there was, which nobody reads: resuming is a query of the store."""
+    told = TuneController._get_trial_checkpoints
+    TuneController._get_trial_checkpoints = lambda self: {}
+    try:
+        yield
+    finally:
+        TuneController._get_trial_checkpoints = told

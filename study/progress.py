@@ -24,6 +24,7 @@ class Display:
         self.total, self.metric = total, metric
         self.running, self.done, self.stopped, self.failed = set[str](), 0, 0, 0
         self.best: tuple[float, str] | None = None
+        self.noted: str | None = None
         self.start = time.monotonic()
         self.console = Console(stderr=True)
         self.bar = Progress(
@@ -51,6 +52,22 @@ class Display:
         """A trial is running."""
         self.running.add(trial)
         self._update()
+
+    def again(self, trial: str, arm: str, reason: str) -> None:
+        """A trial has ended without an answer, and will run again."""
+        self.running.discard(trial)
+        self._update()
+        self.note(f"{arm} runs again: {reason}")
+
+    def note(self, line: str) -> None:
+        """Say something once, however often it is so."""
+        if line == self.noted:
+            return
+        self.noted = line
+        if self.console.is_terminal:
+            self.bar.console.print(line, style="yellow", markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def ended(self, trial: str, arm: str, status: str, value: float | None, note: str = "") -> None:
         """A trial has ended: done, stopped early or failed."""

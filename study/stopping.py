@@ -118,13 +118,20 @@ def collapsed(slices: list[Row]) -> bool:
     )
 
 
-class StoppingScheduler(FIFOScheduler):
+class Unhurried(FIFOScheduler):
+    """Stops nothing, and chooses nothing: Tune starts what is pending by itself, without a look at every trial there was."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None in particular."""
+
+
+class StoppingScheduler(Unhurried):
     """Tune asks the rules after every epoch.
 
     Args:
         stopping: the rules.
         past: (key, record) of epochs that committed trainings have gone through; the rungs are filled from them.
-        first: whether ASHA looks at the training of a Tune config: all, unless some come later on purpose.
+        first: whether ASHA looks at a training; not at those that an arm comes to only since its first one was good.
 
     Attributes:
         reasons: which rule stopped a Tune trial, by its id.
@@ -135,7 +142,7 @@ class StoppingScheduler(FIFOScheduler):
         self,
         stopping: Stopping,
         past: Iterable[tuple[str, Row]] = (),
-        first: Callable[[dict[str, Any]], bool] = lambda config: True,
+        first: Callable[[TrialSpec], bool] = lambda spec: True,
     ) -> None:
         super().__init__()
         self.stopping, self.reasons = stopping, dict[str, str]()
@@ -150,13 +157,13 @@ class StoppingScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Note the key of its training."""
-        key = TrialSpec.parse(trial.config["trial"]["spec"]).key
-        bracket = self.stopping.bracket(key) if self._first(trial.config) else len(self.stopping.milestones)
-        self._keys[trial.trial_id] = key, bracket
+        spec = TrialSpec.parse(trial.config["trial"]["spec"])
+        bracket = self.stopping.bracket(spec.key) if self._first(spec) else len(self.stopping.milestones)
+        self._keys[trial.trial_id] = spec.key, bracket
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Row) -> str:
         """Go on or stop."""
-        record = record_of(result)
+        record = part_of(result, "record")
         reason = self.stopping.look(*self._keys[trial.trial_id], record) if record else None
         if reason is None:
             return str(TrialScheduler.CONTINUE)
@@ -172,9 +179,9 @@ class StoppingScheduler(FIFOScheduler):
         self._keys.pop(trial.trial_id, None)
 
 
-def record_of(result: Row) -> Row:
-    """The epoch's record in a result of the worker; Tune hands results on with "record/" before its names. Empty where none is."""
-    found: Row = result.get("record") or {
-        name.removeprefix("record/"): value for name, value in result.items() if name.startswith("record/")
+def part_of(result: Row, name: str) -> Row:
+    """The "record" or the "row" in a result of the worker; Tune hands results on with "record/" before its names. Empty where none is."""
+    found: Row = result.get(name) or {
+        field.removeprefix(f"{name}/"): value for field, value in result.items() if field.startswith(f"{name}/")
     }
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ from ray.tune import Trainable
 
 from datasets import open_dataset
 from results import Store
+from results.errors import StoreUnavailable
 from study.extras import open_other
 from study.faces import Faces
 from study.records import Row, curves
 from study.spec import TrialSpec
+from study.spool import FIRST_WAIT, LONGEST_WAIT
 from study.trial import Trial, use_device
 from study.trial_row import failed_row
 
@@ -25,10 +28,13 @@ from study.trial_row import failed_row
 class Worker(Trainable):
     """One step is one epoch. Torch, Kornia, the device's context, the faces and the trunk's start stay between trials.
 
-    The config of a trial is {"trial": {"spec": canonical JSON of its TrialSpec, "index": its number}}, and "retrained"
-    where it is trained anew on purpose. A result holds `metric` (the search's objective), the
-    record of the epoch and the row so far; the last one says `committed` once the trial's rows are in the store. An error of the
-    trial is a result too: it is committed as a failed row, and the worker goes on.
+    The config of a trial is {"trial": {"spec": canonical JSON of its TrialSpec, "index": its number, "share": of a GPU}}, with
+    "retrained" where it is trained anew on purpose, and "attempt" after workers that were lost.
+
+    A result holds `metric` (the search's objective), the record of the epoch and the row so far; the last one says `committed`
+    once the trial's rows are in the store, and has them as `tables` where the store cannot take them now. `waiting` says that
+    nothing could be done, `refused` that the trial must run again with more memory. An error of the trial is a result too: it is
+    committed as a failed row, and the worker goes on.
     """
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
@@ -40,6 +46,7 @@ class Worker(Trainable):
         self.others: dict[str, Faces] = {}
         self.trial: Trial | None = None
         self.records: Iterator[Row] = iter(())
+        self.last: Row | None = None  # of a trial that is trained, what its last epoch gave
         self.broken = False
         # The libraries' million objects stay: collecting the garbage of a trial then takes a millisecond instead of 300.
         gc.collect()
@@ -57,17 +64,24 @@ class Worker(Trainable):
         """Train one epoch; after the last one evaluate and commit."""
         try:
             if self.trial is None:
+                time.sleep(self._moment())
                 self.trial = self._prepare()
                 self.records = self.trial.run()
-            record = next(self.records)
-            result = {"record": record, "row": self.trial.row("stopped"), "metric": record.get(self.context["metric"])}
-            if record["epoch"] < self.spec.epochs:
-                return result
+            if self.last is None:
+                record = next(self.records)
+                metric = record.get(self.context["metric"])
+                result = {"record": record, "row": self.trial.row("stopped"), "metric": metric}
+                if record["epoch"] < self.spec.epochs:
+                    return result
+                self.last = result
             tables = self.trial.finish()
             tables["trials"][0]["retrained"] = self.retrained
-            self.store.commit(self.spec.key, tables)
-            return result | {"row": tables["trials"][0], "committed": "done", "done": True}
+            return self._commit(tables, self.last)
+        except StoreUnavailable as error:
+            return self._wait(error)
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) and 0 < self.share < 1:
+                return self._refuse(error)
             return self._failed(error)
 
     def cleanup(self) -> None:
@@ -83,11 +97,16 @@ class Worker(Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._release()
-        self.spec = TrialSpec.parse(config["trial"]["spec"])
-        self.retrained = config["trial"].get("retrained")
+        asked = config["trial"]
+        self.spec, self.share, self.attempt = (
+            TrialSpec.parse(asked["spec"]),
+            asked.get("share", 0.0),
+            asked.get("attempt", 0),
+        )
+        self.retrained, self.wait = asked.get("retrained"), FIRST_WAIT
 
     def _release(self) -> None:
-        self.trial, self.records = None, iter(())
+        self.trial, self.records, self.last = None, iter(()), None
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -126,7 +145,36 @@ class Worker(Trainable):
             row, records = self.trial.row("failed", reason), self.trial.records
         else:
             row, records = failed_row(self.spec, reason, self.context["code"]), []
-        self.store.commit(self.spec.key, {"trials": [row], **curves(self.spec.key, records)})
+        result = self._commit({"trials": [row], **curves(self.spec.key, records)})
         if not self.broken:
             self._release()
-        return {"row": row, "committed": "failed", "done": True}
+        return result
+
+    def _commit(self, tables: dict[str, list[Row]], result: Row | None = None) -> Row:
+        """Write the rows of a trial that has ended; those that the store cannot take now travel to the driver, which keeps them."""
+        row = tables["trials"][0]
+        ended = (result or {}) | {"row": row, "committed": row["status"], "done": True}
+        try:
+            self.store.commit(self.spec.key, tables)
+        except StoreUnavailable:
+            return ended | {"tables": tables}
+        return ended
+
+    def _wait(self, error: StoreUnavailable) -> Row:
+        """The test fold is not opened before its audit row is written: what is trained waits for that."""
+        if self.last is None:
+            self._release()
+        time.sleep(self.wait)
+        self.wait = min(2 * self.wait, LONGEST_WAIT)
+        return {"waiting": f"A trial waits to open its test fold: {error}"}
+
+    def _refuse(self, error: Exception) -> Row:
+        """Its share of the GPU's memory is too small, which says nothing of the trial."""
+        row = failed_row(self.spec, f"{type(error).__name__}: {error}", self.context["code"])
+        self._release()
+        return {"row": row, "refused": f"its share {self.share:g} of the GPU's memory was full.", "done": True}
+
+    def _moment(self) -> float:
+        """Seconds to wait before a trial is tried again whose worker died, longer each time, and not all at once."""
+        jitter = int(self.spec.key[:8], 16) / 2**32
+        return (0.5 + jitter) * min(2.0 ** (self.attempt - 1), LONGEST_WAIT) if self.attempt else 0.0
