@@ -44,7 +44,7 @@ def recipe_digits(
         [image_size, channels, alignment],
         listing.classes,
         list(_stamps(listing.root, prefix, files)),
-        [_words(source, prefix) for source in sources],
+        list(_words(sources, prefix)),
         [face[1:] for face in listing.faces],
     ]
     digest = hashlib.sha256()
@@ -53,10 +53,14 @@ def recipe_digits(
     return digest.hexdigest()[:24]
 
 
-def _words(source: Any, prefix: str) -> list[str]:
-    """What makes a source: the fields that it is compared by; its file relative to the root."""
-    names = [field.name for field in dataclasses.fields(source) if field.compare]
-    return [str(getattr(source, name)).removeprefix(prefix) for name in names]
+def _words(sources: Iterable[Any], prefix: str) -> Iterator[list[str]]:
+    """What makes each source: the fields that it is compared by; its file relative to the root."""
+    compared: dict[type, list[str]] = {}
+    for source in sources:
+        kind = type(source)
+        if kind not in compared:
+            compared[kind] = [field.name for field in dataclasses.fields(source) if field.compare]
+        yield [str(getattr(source, name)).removeprefix(prefix) for name in compared[kind]]
 
 
 def _stamps(root: Path, prefix: str, files: Iterable[Path]) -> Iterator[tuple[str, int, int]]:
@@ -75,11 +79,12 @@ def _stamps(root: Path, prefix: str, files: Iterable[Path]) -> Iterator[tuple[st
         try:
             found = os.lstat(name)
             linked = stat.S_ISLNK(found.st_mode)
-            target = Path(os.path.realpath(name)) if linked or not within[folder] else inside
-            if not target.is_relative_to(inside):
-                raise DatasetError(
-                    f"expected everything within {root}, found that {name} lies at {target}; put a copy in its place."
-                )
+            if linked or not within[folder]:
+                target = Path(os.path.realpath(name))
+                if not target.is_relative_to(inside):
+                    raise DatasetError(
+                        f"expected everything within {root}, found that {name} lies at {target}; put a copy in its place."
+                    )
             found = file.stat() if linked else found
             yield name.removeprefix(prefix), found.st_size, found.st_mtime_ns
         except OSError:
