@@ -9,133 +9,170 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from statistics import fmean
-from typing import Any
+from typing import NamedTuple
 
+from results.asking import query
 from results.comparison import interval
 from results.errors import StoreError
-from results.ranks import cliques, critical_difference, friedman
+from results.over_data_sets import ranks_table
 from results.render import Table
-from results.replication import Row, StudyRows, study_rows
-from results.stats import Place, paired_test, replicates
+from results.replication import Row, study_rows
+from results.stats import Place, holm, paired_test, replicates
 from results.store import Store
-from results.winners_curse import winners_curse
-from results.wording import digits, listed
+from results.winners_curse import Optimism, winners_curse
+from results.wording import bounds, digits, p_value
 
-_NEEDED = [
-    "trial_key",
-    "study",
-    "arm",
-    "dataset",
-    "fold",
-    "seed",
-    "protocol",
-    "status",
-    "config",
-    "train_images",
-    "test_images",
-]
-# What a trial's configuration may differ in and still be the same trial under another protocol, or with another seed.
-_PROTOCOL = ("study", "arm", "protocol", "validation_fraction")
-_SEED = ("study", "arm", "seed", "search")
+
+def _without(*names: str) -> str:
+    """SQL for a trial's configuration but for what it may differ in and still be the same trial."""
+    return f"json_merge_patch(config, '{json.dumps(dict.fromkeys(names))}')"
+
+
+# Only trials that columns do not tell apart have their configurations compared, which takes longest.
+PAIRS = f"""
+WITH named AS (SELECT m.trial_key FROM members m JOIN studies s USING (study)
+               WHERE s.study = getvariable('study') OR s.ablation = getvariable('study')),
+done AS (SELECT * FROM trials WHERE status = 'done' AND test_accuracy IS NOT NULL
+         AND (getvariable('study') IS NULL OR trial_key IN (FROM named))),
+both_ways AS (SELECT dataset, method, fold, seed FROM done GROUP BY ALL HAVING count(DISTINCT protocol) > 1)
+SELECT {
+    _without("study", "arm", "protocol", "validation_fraction", "fold", "seed")
+} AS same, fold, seed, min(arm) AS arm,
+    min(dataset) AS dataset, avg(test_images / train_images) FILTER (protocol = 'sealed') AS ratio,
+    {
+    ", ".join(
+        f"min({what}) FILTER (protocol = '{one}') AS {one}{end}"
+        for one in ("sealed", "paper")
+        for what, end in (("trial_key", "_key"), ("test_accuracy", ""))
+    )
+}
+FROM done SEMI JOIN both_ways USING (dataset, method, fold, seed)
+GROUP BY same, fold, seed HAVING sealed_key IS NOT NULL AND paper_key IS NOT NULL ORDER BY same, fold, seed
+"""  # noqa: S608 - columns of ours
+# Trials of the configuration of one, the variable, with other seeds, that no search proposed.
+FRESH = f"""
+WITH best AS (FROM trials WHERE trial_key = getvariable('study'))
+SELECT trial_key, METRIC FROM trials
+WHERE status = 'done' AND METRIC IS NOT NULL AND seed <> (SELECT seed FROM best) AND fold = (SELECT fold FROM best)
+    AND method = (SELECT method FROM best) AND dataset = (SELECT dataset FROM best) AND json_extract_string(config, '$.search') IS NULL
+    AND {_without("study", "arm", "seed", "search")} = (SELECT {_without("study", "arm", "seed", "search")} FROM best)
+ORDER BY seed, trial_key
+"""  # noqa: S608 - columns of ours
 
 
 def optimism_table(store: Store, study: str = "") -> Table:
     """By how much the accuracy of an arm rises when the epoch is picked on the test fold: paper - sealed, paired by fold.
 
     Under the protocol paper all training people train, too, where sealed keeps some for validation: the difference holds both.
+
+    Raises:
+        StoreError: no trial was done under both.
+
     """
-    named = _members(store, study)
-    pairs: dict[str, dict[Place, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
-    labels: dict[str, tuple[str, str]] = {}
-    for row in store.read("trials", [*_NEEDED, "test_accuracy"]).to_pylist():
-        if (
-            row["status"] != "done"
-            or row["test_accuracy"] is None
-            or (named is not None and row["trial_key"] not in named)
-        ):
-            continue
-        same = _without(row["config"], (*_PROTOCOL, "fold", "seed"))
-        pairs[same][row["fold"], row["seed"]][row["protocol"]] = row
-        labels[same] = min(labels.get(same, (row["arm"], row["dataset"])), (row["arm"], row["dataset"]))
-    columns = ("arm", "dataset", "n", "sealed", "paper", "optimism", "low", "high", "p", "trial_keys")
-    found = []
-    for same, places in sorted(pairs.items(), key=lambda pair: (labels[pair[0]][::-1], pair[0])):
-        both = {place: rows for place, rows in sorted(places.items()) if len(rows) == 2}
-        if not both:
-            continue
-        arms = [
-            {place: rows[protocol]["test_accuracy"] for place, rows in both.items()} for protocol in ("sealed", "paper")
-        ]
-        (sealed, paper), ratio = replicates(arms, _ratio([rows["sealed"] for rows in both.values()]))
-        mean, low, high = interval([b - a for a, b in zip(sealed, paper, strict=True)], ratio)
-        keys = [row["trial_key"] for rows in both.values() for row in rows.values()]
-        p = paired_test(paper, sealed, ratio)[1]
-        found.append((*labels[same], len(both), fmean(sealed), fmean(paper), mean, low, high, p, keys))
-    if not found:
+    read = query(store, PAIRS, study or None)
+    pairs: dict[str, list[Row]] = defaultdict(list)
+    for row in (dict(zip(read.columns, values, strict=True)) for values in read.rows):
+        pairs[row["same"]].append(row)
+    if not pairs:
         raise StoreError(
             "No trial was done under both protocols: run an ablation again with protocol=paper, and everything else as it was."
         )
+    found = [_optimism(some) for some in pairs.values()]
+    found.sort(key=lambda row: (row["dataset"], row["arm"], row["trial_keys"]))
+    tested = [row for row in found if row["p"] is not None]
+    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = corrected
+    columns = ("arm", "dataset", "n", "sealed", "paper", "optimism", "low", "high", "p", "trial_keys", "p_holm")
     shown = [
-        (arm, dataset, str(n), *(digits(value, "test_accuracy") for value in (sealed, paper)), digits(mean, "test_accuracy", "+"),
-         "" if low is None else f"[{low:+.3f}, {high:+.3f}]", "" if p is None else f"{p:.3f}")
-        for arm, dataset, n, sealed, paper, mean, low, high, p, _ in found
+        (row["arm"], row["dataset"], str(row["n"]), *(digits(row[name], "test_accuracy") for name in ("sealed", "paper")),
+         digits(row["optimism"], "test_accuracy", "+"), bounds(row["low"], row["high"], "test_accuracy", "+"),
+         p_value(row["p"]), p_value(row.get("p_holm")))
+        for row in found
     ]  # fmt: skip
     caption = (
         "What the published habit is worth: test accuracy of the same n trainings under protocol=paper (the epoch picked on the test "
         "fold, all training people trained on) and under protocol=sealed, paired by fold and seed; 95 % corrected resampled t "
-        "intervals over folds, means over their seeds (of a single fold: over its seeds, which do not speak of people)."
+        "intervals over folds, means over their seeds (of a single fold: over its seeds, which do not speak of people); p (Holm) allows "
+        "for the number of lines."
     )
-    header = ("arm", "data set", "n", "sealed", "paper †", "optimism", "95 % CI", "p")
-    of = _keys(found, 2, len(header))
-    return Table(columns, found, caption, (header, shown), keys=of)
+    header = ("arm", "data set", "n", "sealed", "paper †", "optimism", "95 % CI", "p", "p (Holm)")
+    of = _keys([row["trial_keys"] for row in found], 2, len(header))
+    values = [tuple(row.get(name) for name in columns) for row in found]
+    return Table(columns, values, caption, (header, shown), keys=of, types={"p_holm": float})
+
+
+def _optimism(pairs: list[Row]) -> Row:
+    """The line of one configuration."""
+    folds: dict[int, list[float]] = defaultdict(list)
+    for row in pairs:
+        if row["ratio"]:
+            folds[row["fold"]].append(row["ratio"])
+    mean_ratio = fmean(map(fmean, folds.values())) if folds else 0.0
+    arms = [{(row["fold"], row["seed"]): row[protocol] for row in pairs} for protocol in ("sealed", "paper")]
+    (sealed, paper), ratio = replicates(arms, mean_ratio)
+    mean, low, high = interval([b - a for a, b in zip(sealed, paper, strict=True)], ratio)
+    keys = [row[name] for row in pairs for name in ("sealed_key", "paper_key")]
+    found = {
+        "arm": min(row["arm"] for row in pairs),
+        "dataset": pairs[0]["dataset"],
+        "n": len(pairs),
+        "trial_keys": keys,
+    }
+    means = {"sealed": fmean(sealed), "paper": fmean(paper), "optimism": mean, "low": low, "high": high}
+    return found | means | {"p": paired_test(paper, sealed, ratio)[1]}
+
+
+class Curse(NamedTuple):
+    """A search whose best configuration was trained again."""
+
+    search: str
+    metric: str
+    best_key: str
+    fresh_keys: list[str]
+    said: Optimism
+
+
+def cursed(store: Store, search: str) -> Curse | None:
+    """What fresh seeds say of the best trial of a search; None where there are none."""
+    rows = study_rows(store, search)
+    metric, less, done = rows.metric, rows.less_is_better, rows.done()
+    if not done:
+        return None
+    best = (min if less else max)(done, key=lambda trial: (trial[metric], trial["trial_key"]))
+    fresh = query(store, FRESH.replace("METRIC", f'"{metric}"'), best["trial_key"]).rows
+    if not fresh:
+        return None
+    stopped = sum(trial["status"] == "stopped" for trial in rows.trials.values())
+    said = winners_curse([trial[metric] for trial in done], [value for _, value in fresh], less, stopped)
+    return Curse(search, metric, best["trial_key"], [key for key, _ in fresh], said)
 
 
 def winners_curse_table(store: Store, study: str = "") -> Table:
-    """The best trial of each search against trials of the same configuration with other seeds, by the search's metric."""
-    columns = (
-        "search",
-        "metric",
-        "trials",
-        "best",
-        "best_key",
-        "fresh",
-        "fresh_runs",
-        "optimism",
-        "low",
-        "high",
-        "luck",
-        "trial_keys",
+    """The best trial of each search against trials of the same configuration with other seeds, by the search's metric.
+
+    Raises:
+        StoreError: no search has any.
+
+    """
+    searches = sorted(
+        row["study"] for row in store.read("studies", ["study", "kind"]).to_pylist() if row["kind"] == "search"
     )
-    found = []
-    for row in sorted(store.read("studies").to_pylist(), key=lambda row: str(row["study"])):
-        if row["kind"] != "search" or study not in ("", row["study"]):
-            continue
-        rows = study_rows(store, row["study"])
-        metric, less = rows.metric, rows.less_is_better
-        searched = [trial for trial in rows.done() if json.loads(trial["config"]).get("search")]
-        if not searched:
-            continue
-        best = (min if less else max)(searched, key=lambda trial: (trial[metric], trial["trial_key"]))
-        same = _without(best["config"], _SEED)
-        others = store.read("trials", ["trial_key", "config", "status", "seed", metric]).to_pylist()
-        fresh = [
-            other
-            for other in others
-            if other["status"] == "done" and other[metric] is not None and other["seed"] != best["seed"]
-            and not json.loads(other["config"]).get("search") and _without(other["config"], _SEED) == same
-        ]  # fmt: skip
-        fresh.sort(key=lambda other: (other["seed"], other["trial_key"]))
-        if fresh:
-            said = winners_curse([trial[metric] for trial in searched], [trial[metric] for trial in fresh], less)
-            keys = [best["trial_key"], *(trial["trial_key"] for trial in fresh)]
-            found.append((row["study"], metric, said.trials, said.best, best["trial_key"], said.fresh, said.fresh_runs, said.optimism,
-                          said.low, said.high, said.luck, keys))  # fmt: skip
+    found = [one for name in searches if study in ("", name) and (one := cursed(store, name))]
     if not found:
         raise StoreError(
             "No search has its best configuration trained again with fresh seeds: run it as a method of its own, with seeds=5 and the "
             "same recipe (python results/query.py --table STUDY shows its parameters)."
         )
-    shown: list[tuple[str, ...]]
+    columns = (
+        *("search", "metric", "trials", "best", "best_key", "fresh", "fresh_runs", "optimism", "low", "high", "luck"),
+        *("trial_keys", "stopped", "sentence"),
+    )
+    keys = [[one.best_key, *one.fresh_keys] for one in found]
+    values = [
+        (one.search, one.metric, one.said.trials, one.said.best, one.best_key, *one.said[2:4][::-1], *one.said[4:7], one.said.luck, both,
+         one.said.stopped, one.said.sentence())
+        for one, both in zip(found, keys, strict=True)
+    ]  # fmt: skip
     header: tuple[str, ...] = (
         "search",
         "metric",
@@ -147,80 +184,23 @@ def winners_curse_table(store: Store, study: str = "") -> Table:
         "95 % CI",
         "luck alone",
     )
-    shown = [
-        (name, metric.replace("_", " "), str(trials), f"{best:.3f}", f"{fresh:.3f}", str(runs), f"{worth:+.3f}",
-         "" if low is None else f"[{low:+.3f}, {high:+.3f}]", "" if luck is None else f"{luck:+.3f}")
-        for name, metric, trials, best, _, fresh, runs, worth, low, high, luck, _ in found
+    shown: list[tuple[str, ...]] = [
+        (one.search, one.metric.replace("_", " "), str(one.said.trials), f"{one.said.best:.3f}", f"{one.said.fresh:.3f}",
+         str(one.said.fresh_runs), f"{one.said.optimism:+.3f}", bounds(one.said.low, one.said.high, one.metric, "+"),
+         "" if one.said.luck is None else f"{one.said.luck:+.3f}")
+        for one in found
     ]  # fmt: skip
     caption = (
         "The winner's curse: the best value of a search against the mean of the same configuration on fresh seeds, on the same images; "
-        "luck alone is the optimism that equally good trials as noisy as the fresh ones would show."
+        "trials are all that the search tried, those that it stopped early among them; luck alone is the optimism that so many equally "
+        "good trials as noisy as the fresh ones would show."
     )
-    of = _keys(found, 3, len(header))
-    return Table(columns, found, caption, (header, shown), keys=of)
+    return Table(columns, values, caption, (header, shown), keys=_keys(keys, 3, len(header)))
 
 
-def ranks_table(store: Store, study: str = "") -> Table:
-    """Average ranks of the arms of one ablation over the data sets that it was run on, the latest study of each."""
-    latest: dict[str, dict[str, StudyRows]] = defaultdict(dict)
-    for row in sorted(store.read("studies").to_pylist(), key=lambda row: (str(row["created_at"]), row["study"])):
-        if row["kind"] == "ablation" and study in ("", row["ablation"]):
-            rows = study_rows(store, row["study"])
-            if rows.dataset[0]:
-                latest[row["ablation"]][rows.dataset[0]] = rows
-    several = {name: studies for name, studies in latest.items() if len(studies) > 1}
-    if not several:
-        raise StoreError(
-            f"Ranks need one ablation on two data sets, found {listed(sorted(latest)) if latest else 'none'}"
-            f"{' on one' if latest else ''}: run it on another dataset=."
-        )
-    if len(several) > 1:
-        raise StoreError(
-            f"There are several ablations on more than one data set: say which, as in study={min(several)}."
-        )
-    [(ablation, studies)] = several.items()
-    means = {name: {arm.name: arm for arm in rows.arms() if arm.values} for name, rows in studies.items()}
-    arms = [arm for arm in next(iter(means.values())) if all(arm in known for known in means.values())]
-    if len(arms) < 2:
-        raise StoreError(f"Ranks need two arms that are done on all of {listed(sorted(means))}, found {len(arms)}.")
-    less = {rows.less_is_better for rows in studies.values()}.pop()
-    scores = [[fmean(replicates([known[arm].values], 0.0)[0][0]) for arm in arms] for known in means.values()]
-    test, difference = friedman(scores, less), critical_difference(len(arms), len(means))
-    ranks = dict(zip(arms, test.ranks, strict=True))
-    groups = cliques(ranks, difference)
-    best = next(
-        (set(group) for group in groups if min(arms, key=ranks.__getitem__) in group),
-        {min(arms, key=ranks.__getitem__)},
-    )
-    columns = ("arm", "rank", "in_best_group", *means, "trial_keys")
-    order = sorted(arms, key=ranks.__getitem__)
-    found: list[tuple[Any, ...]] = []
-    for arm in order:
-        keys = [key for known in means.values() for _, key in sorted(known[arm].keys.items())]
-        found.append((arm, ranks[arm], arm in best, *(row[arms.index(arm)] for row in scores), keys))
-    metrics = {rows.metric for rows in studies.values()}
-    header = ("arm", "average rank", *means)
-    shown = [(arm, f"{rank:.2f}", *(f"{value:.3f}" for value in values)) for arm, rank, _, *values, _ in found]
-    bars = "; ".join(" – ".join(group) for group in groups) or "none"
-    caption = (
-        f"The ablation {ablation} over {len(means)} data sets by {listed(sorted(metrics)).replace('_', ' ')}: average ranks, 1 is the "
-        "best. "
-        f"Friedman with Iman and Davenport's correction: F = {test.f:.2f}, p = {test.p:.3f}. Nemenyi's critical difference at 0.05 is "
-        f"{difference:.2f} ranks; groups that do not differ: {bars}. Bold, or * in plain text: the best, and those in its group."
-    )
-    planned = sum(known[arm].planned for known in means.values() for arm in arms)
-    if missing := planned - sum(len(known[arm].values) for known in means.values() for arm in arms):
-        caption += (
-            f" {missing} of {planned} planned trials are not done, so that means may be over different folds and seeds."
-        )
-    marked = frozenset((place, 1) for place, row in enumerate(found) if row[2])
-    of = _keys(found, 1, len(header))
-    return Table(columns, found, caption, (header, shown), marked, of)
-
-
-def _keys(found: list[tuple[Any, ...]], first: int, columns: int) -> dict[Place, tuple[str, ...]]:
-    """The trial keys, the last value of each row, for its cells from a column on."""
-    return {(place, column): tuple(row[-1]) for place, row in enumerate(found) for column in range(first, columns)}
+def _keys(keys: list[list[str]], first: int, columns: int) -> dict[Place, tuple[str, ...]]:
+    """The trial keys of each row for its cells from a column on."""
+    return {(place, column): tuple(some) for place, some in enumerate(keys) for column in range(first, columns)}
 
 
 ACROSS: dict[str, Callable[[Store, str], Table]] = {
@@ -228,25 +208,3 @@ ACROSS: dict[str, Callable[[Store, str], Table]] = {
     "winners_curse": winners_curse_table,
     "ranks": ranks_table,
 }
-
-
-def _members(store: Store, name: str) -> set[str] | None:
-    """Keys of the trials of the studies called so, or of the ablation; None for no name."""
-    if not name:
-        return None
-    studies = {row["study"] for row in store.read("studies", ["study", "ablation"]).to_pylist() if name in row.values()}
-    rows = store.read("members", ["study", "trial_key"]).to_pylist()
-    return {row["trial_key"] for row in rows if row["study"] in studies}
-
-
-def _without(config: str, names: tuple[str, ...]) -> str:
-    return json.dumps({name: value for name, value in json.loads(config).items() if name not in names}, sort_keys=True)
-
-
-def _ratio(rows: list[Row]) -> float:
-    """Test images per training image, mean over the folds."""
-    folds: dict[int, list[float]] = defaultdict(list)
-    for row in rows:
-        if row["train_images"] and row["test_images"]:
-            folds[row["fold"]].append(row["test_images"] / row["train_images"])
-    return fmean(fmean(ratios) for ratios in folds.values()) if folds else 0.0

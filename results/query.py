@@ -1,7 +1,7 @@
 """Ask the results: SQL over the tables of a store, and the table of a study. Nothing is ever written to the store.
 
 python results/query.py "SELECT arm, avg(test_accuracy) FROM trials GROUP BY arm" [storage.root=FOLDER or s3://BUCKET/PREFIX]
-python results/query.py --table NAME [study=STUDY] [--format table|csv|json|md|latex|html|parquet] [--output FILE]
+python results/query.py --table NAME [study=STUDY] [--format table|csv|json|md|latex|html|parquet|svg] [--output FILE]
 python results/query.py --saved [NAME [study=STUDY]]
 python results/query.py --tables
 python results/query.py --columns TABLE
@@ -112,7 +112,17 @@ def _answer(given: argparse.Namespace) -> bytes:
         return overview(store).encode()
     from results.tables import named_table  # here, as SciPy takes its time
 
-    return encode(named_table(store, given.table, study), given.format)
+    table = named_table(store, given.table, study)
+    return drawing(table, given.table) if given.format == "svg" else encode(table, given.format)
+
+
+def drawing(table: Table, name: str) -> bytes:
+    """The picture of a table as a file of SVG."""
+    if table.picture is None:
+        raise StoreError(f"The table {name} has no picture: expected --format {' or '.join(FORMATS)}; ranks has one.")
+    from results.page.ranked import alone
+
+    return alone(table.picture()).encode()
 
 
 class Parser(argparse.ArgumentParser):
@@ -128,14 +138,18 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="*", metavar="SQL or SETTING=VALUE", help="storage.root=FOLDER, study=STUDY")
     parser.add_argument(
-        "--table", metavar="NAME", help="the table of an ablation or a study; optimism, winners_curse or ranks"
+        "--table",
+        metavar="NAME",
+        help="the table of an ablation or a study; optimism, winners_curse or ranks; mcnemar with study=STUDY",
     )
     parser.add_argument(
         "--saved", metavar="NAME", nargs="?", const="", help="a saved query; without a name, all of them"
     )
     parser.add_argument("--tables", action="store_true", help="the tables and how many rows they have")
     parser.add_argument("--columns", metavar="TABLE", help="the columns of a table, with type, unit and meaning")
-    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument(
+        "--format", choices=(*FORMATS, "svg"), default="table", help="svg: of --table ranks its diagram"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE")
     given, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
@@ -152,6 +166,8 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     asked = [
         option for option in ("table", "saved", "tables", "columns") if getattr(given, option) not in (None, False)
     ]
+    if given.format == "svg" and not given.table:
+        raise StoreError("Only --table NAME has a picture, as --table ranks: leave out --format svg.")
     if len(queries) + len(asked) > 1:
         found = " and ".join([*queries, *(f"--{option}" for option in asked)][:2])
         raise StoreError(

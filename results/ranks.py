@@ -34,21 +34,23 @@ class Friedman(NamedTuple):
     p: float
 
 
-def average_ranks(scores: npt.ArrayLike, lower_is_better: bool = False) -> list[float]:
-    """Rank of each arm, mean over data sets; 1 is the best and ties share the mean of their ranks.
+class Ranked(NamedTuple):
+    """What a critical-difference diagram shows.
 
-    Example: scores 0.9, 0.8, 0.8 on one data set have the ranks 1, 2.5, 2.5.
-
-    Args:
-        scores: metric of each arm on each data set (data sets N, arms k).
-        lower_is_better: for a loss.
-
-    Returns:
-        k ranks.
+    Attributes:
+        name: of what was ranked.
+        data_sets: their number N.
+        ranks: average rank of each arm.
+        difference: critical difference in ranks.
+        groups: arms that do not differ significantly, as `cliques` gives them.
 
     """
-    ranks: list[float] = _ranks(scores, lower_is_better).mean(0).tolist()
-    return ranks
+
+    name: str
+    data_sets: int
+    ranks: dict[str, float]
+    difference: float
+    groups: list[list[str]]
 
 
 def friedman(scores: npt.ArrayLike, lower_is_better: bool = False) -> Friedman:
@@ -59,6 +61,9 @@ def friedman(scores: npt.ArrayLike, lower_is_better: bool = False) -> Friedman:
     correction for ties out; Iman and Davenport, Communications in Statistics A9, 1980). chi2 is that of
     scipy.stats.friedmanchisquare. Where all data sets rank the arms alike F has no bound; p is never less than (1 / k!)^(N - 1), the
     probability of that.
+
+    The average rank of an arm is the mean over data sets of its rank there, 1 for the best; ties share the mean of their ranks: scores
+    0.9, 0.8, 0.8 have the ranks 1, 2.5, 2.5.
 
     Example: two data sets that rank three arms alike: chi2 = 4, and p = 1/6.
 

@@ -24,6 +24,7 @@ class Table:
     `shown` is a header and rows of text; None shows the values, floats rounded. The caption is for people, too. Cells that are `marked`
     stand out: bold, or with a star in plain text. `keys` are the trials that a cell was computed from; HTML has them in `data-trials`, and
     the values in a column of their own. `types` are those of columns that may be empty, for Parquet: str, float, or [str] for lists.
+    `picture` draws what the table says as SVG, where it can be drawn.
     """
 
     columns: tuple[str, ...]
@@ -33,6 +34,7 @@ class Table:
     marked: frozenset[Place] = frozenset()
     keys: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
     types: Mapping[str, Any] = field(default_factory=dict)
+    picture: Callable[[], str] | None = field(default=None, compare=False)
 
     def for_people(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows as text."""

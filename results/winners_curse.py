@@ -20,7 +20,7 @@ class Optimism(NamedTuple):
     """By how much a search flattered its best trial.
 
     Attributes:
-        trials: number of the search's trials with a value.
+        trials: number of trials that the search tried, those that it stopped early among them.
         best: the value by which the search chose, in units of the metric.
         fresh_runs: number of runs with fresh seeds.
         fresh: their mean, an unbiased estimate of what the configuration reaches.
@@ -29,6 +29,7 @@ class Optimism(NamedTuple):
         high: upper end.
         luck: the optimism to be expected if all trials were equally good and as noisy as the fresh runs, which is the
             most that noise explains; None for a single fresh run.
+        stopped: how many of the trials were stopped early.
 
     """
 
@@ -40,11 +41,13 @@ class Optimism(NamedTuple):
     low: float | None
     high: float | None
     luck: float | None
+    stopped: int = 0
 
     def sentence(self) -> str:
         """The optimism in words."""
         runs = f"{self.fresh_runs} fresh seed{'' if self.fresh_runs == 1 else 's'}"
-        said = f"The best of {self.trials} trials had {self.best:.3f} in the search and {self.fresh:.3f} with {runs}"
+        among = f" ({self.stopped} stopped early)" if self.stopped else ""
+        said = f"The best of {self.trials} trials{among} had {self.best:.3f} in the search and {self.fresh:.3f} with {runs}"
         if self.low is None or self.high is None or self.luck is None:
             return f"{said}: an optimism of {self.optimism:+.3f}, whose interval takes two fresh seeds."
         return (
@@ -57,6 +60,7 @@ def winners_curse(
     search_values: Sequence[float],
     fresh_values: Sequence[float],
     lower_is_better: bool = False,
+    stopped: int = 0,
 ) -> Optimism:
     """The optimism of a search about its best trial, from runs of that trial's configuration with fresh seeds.
 
@@ -68,9 +72,10 @@ def winners_curse(
     t(0.975; 2) * 0.01 / sqrt(3) = 0.0248, and luck alone 0.8463 * 0.01.
 
     Args:
-        search_values: metric of every trial that the choice was made from.
+        search_values: metric of every trial that was trained to its end.
         fresh_values: metric of the best trial's configuration, one per fresh seed.
         lower_is_better: for a loss.
+        stopped: number of trials that were stopped early: they could have won, and count among those that luck had to choose from.
 
     Returns:
         the estimate, its 95 % interval and what luck would do.
@@ -79,8 +84,9 @@ def winners_curse(
     best = min(search_values) if lower_is_better else max(search_values)
     sign = -1.0 if lower_is_better else 1.0
     optimism, low, high = mean_interval([sign * (best - value) for value in fresh_values], 0.0)
-    luck = stdev(fresh_values) * expected_maximum(len(search_values)) if len(fresh_values) > 1 else None
-    return Optimism(len(search_values), best, len(fresh_values), fmean(fresh_values), optimism, low, high, luck)
+    trials = len(search_values) + stopped
+    luck = stdev(fresh_values) * expected_maximum(trials) if len(fresh_values) > 1 else None
+    return Optimism(trials, best, len(fresh_values), fmean(fresh_values), optimism, low, high, luck, stopped)
 
 
 def expected_maximum(n: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results.page import account, accuracy, confusion, curves, densities, plane, search, slices
+from results.page import account, accuracy, confusion, curves, densities, individuals, plane, ranked, search, slices
 from results.page.found import Found
 from results.page.markup import count, esc, paragraph
 from results.render import text
@@ -15,6 +15,8 @@ from results.store import Store
 
 SECTIONS: tuple[tuple[str, str, Callable[[Found], str]], ...] = (
     ("table", "Table", accuracy.the_table),
+    ("people", "Image by image", individuals.by_image),
+    ("ranks", "Over data sets", ranked.over_data_sets),
     ("threshold", "Against the threshold", accuracy.against_threshold),
     ("slices", "Against the number of slices", accuracy.against_slices),
     ("curves", "Learning curves", curves.learning_curves),

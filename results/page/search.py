@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from results.across import cursed
 from results.page.found import Found, Row
 from results.page.importances import FEWEST, importances
 from results.page.markup import count, details, figure, missing, panels, paragraph, table
@@ -22,7 +23,14 @@ def searched(found: Found) -> str:
     trials = _answered(found)
     if not trials:
         return missing("No trial of the search has a value yet.")
-    return _history(found, trials) + _parallel(found, trials) + _importances(found, trials)
+    return _flattery(found) + _history(found, trials) + _parallel(found, trials) + _importances(found, trials)
+
+
+def _flattery(found: Found) -> str:
+    """What the best value is worth, where its configuration was trained again."""
+    curse = cursed(found.store, found.name)
+    again = "Its best configuration was not trained again with fresh seeds, so that its value is flattered by an unknown amount."
+    return missing(again) if curse is None else paragraph(curse.said.sentence())
 
 
 def _answered(found: Found) -> list[Trial]:

@@ -93,7 +93,7 @@ def test_the_page_of_an_ablation_has_everything(store):
         *(name for name, _, _ in SECTIONS),
     ]
     for name, _, _ in SECTIONS:
-        if name not in ("threshold", "slices", "diagnostics", "search", "failures"):
+        if name not in ("ranks", "threshold", "slices", "diagnostics", "search", "failures"):
             assert 'class="missing"' not in re.search(f'<section id="{name}".*?</section>', text, re.DOTALL)[0], name
     assert "12 of 12 trials are done, 0 failed" in outline.text
     assert "Active: share of anchors" in section(text, "diagnostics")

@@ -10,7 +10,7 @@ def test_optimism_of_the_worked_example():
     half = student.ppf(0.975, 2) * 0.01 / math.sqrt(3)
     found = winners_curse([0.90, 0.95, 0.91], [0.91, 0.92, 0.93])
     luck = 0.01 * 3 / (2 * math.sqrt(math.pi))  # the largest of three: 3 / (2 sqrt(pi)) = 0.8463
-    assert found == pytest.approx((3, 0.95, 3, 0.92, 0.03, 0.03 - half, 0.03 + half, luck))
+    assert found == pytest.approx((3, 0.95, 3, 0.92, 0.03, 0.03 - half, 0.03 + half, luck, 0))
     assert found.sentence() == (
         "The best of 3 trials had 0.950 in the search and 0.920 with 3 fresh seeds: an optimism of +0.030 "
         "(95 % interval +0.005 to +0.055); among equally good trials luck alone would make +0.008."
@@ -24,9 +24,17 @@ def test_a_loss_is_flattered_downwards():
     assert down.best == -0.95
 
 
+def test_trials_that_were_stopped_early_are_of_those_that_luck_chose_from():
+    """Harter: the largest of two standard normal values is 0.56419 on average, of ten 1.53875."""
+    found = winners_curse([0.90, 0.95], [0.91, 0.92, 0.93], stopped=8)
+    assert (found.trials, found.stopped) == (10, 8)
+    assert found.luck == pytest.approx(0.0153875, abs=1e-7)
+    assert found.sentence().startswith("The best of 10 trials (8 stopped early) had 0.950")
+
+
 def test_one_fresh_run():
     found = winners_curse([0.9], [0.8])
-    assert found[4:] == (pytest.approx(0.1), None, None, None)
+    assert found[4:] == (pytest.approx(0.1), None, None, None, 0)
     assert found.sentence() == (
         "The best of 1 trials had 0.900 in the search and 0.800 with 1 fresh seed: an optimism of +0.100, "
         "whose interval takes two fresh seeds."
