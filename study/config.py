@@ -25,7 +25,16 @@ Config = dict[str, Any]
 
 # Settings that later versions added, with the value that earlier ones stood for: stored studies may lack them.
 ADDED_SETTINGS: Config = {"optimizer": "adam", "evaluation": {"tsne": False, "probe": False, "transfer": []}}
-ADDED_SEARCH: Config = {"brackets": 1, "collapse": 0}
+ADDED_SEARCH: Config = {
+    "brackets": 1,
+    "collapse": 0,
+    "sampler": "tpe",
+    "cost": None,
+    "warm_start": [],
+    "folds": 1,
+    "seeds": 1,
+    "alpha": 0.05,
+}
 
 # Folds of a rule that the card of the data set says no number for.
 _FOLDS = 5
@@ -42,6 +51,7 @@ _NULLABLE: dict[str, type | tuple[type, ...]] = {
     "dataset.cache": str,
     "backbone.weights": str,
     "storage.root": str,
+    "search.cost": str,
     "cluster.cpus": int,
     "cluster.workers": int,
     "cluster.gpus_per_trial": (int, float),

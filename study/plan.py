@@ -211,7 +211,7 @@ def check(config: Config) -> None:
         elif config["protocol"]["validation_fraction"] <= 0:
             problems.append("A search needs validation subjects: set protocol.validation_fraction above 0.")
         problems += [
-            f"A search trains each proposal once, on the first fold: leave out {name}."
+            f"A search trains each proposal search.folds times search.seeds times: leave out {name}."
             for name in given
             if name in ("seeds", "ablation")
         ]
@@ -308,7 +308,10 @@ def check_splits(config: Config, faces: FaceSet) -> None:
             "leave_one_out."
         )
     folds = fold_count(faces, config["fold_rule"], config["folds"])
-    for fold in range(1 if config["kind"] == "search" else folds):
+    wanted = config["search"]["folds"] if config["kind"] == "search" else folds
+    if wanted > folds:
+        raise StudyError(f"Expected search.folds to be at most {folds}, the folds of the data set, found {wanted}.")
+    for fold in range(wanted):
         split_fold(
             faces,
             fold=fold,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import optuna
@@ -53,6 +54,36 @@ class Space:
         options = {name: _draw(trial, f"{method}.{name}", value) for name, value in self.open[method].items()}
         return method, self.fixed | options, common
 
+    def distributions(self, method: str) -> dict[str, optuna.distributions.BaseDistribution]:
+        """What is drawn for a method, its own name apart, in the order of the draws."""
+        noting = _Noting(method)
+        self.draw(noting)  # type: ignore[arg-type]
+        return noting.found
+
+    def points(self) -> list[Parameters]:
+        """The parameters of every point of the space, methods in their order.
+
+        Raises:
+            StudyError: one line for each range that holds more than numbers that can be counted.
+
+        """
+        found, problems = [], []
+        for method in self.methods:
+            axes = {}
+            for name, distribution in self.distributions(method).items():
+                values = _values(distribution)
+                if values is None:
+                    problems.append(
+                        f"A grid needs choices, whole numbers or ranges with a step: give search.space.{_place(name)} a list or a step "
+                        f"without log, or fix it by {_override(name)}=VALUE."
+                    )
+                axes[name] = values or []
+            named = {} if len(self.methods) == 1 else {"method": method}
+            found += [named | dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
+        if problems:
+            raise StudyError("\n".join(dict.fromkeys(problems)))
+        return found
+
     def _check(self, common: Config) -> None:
         problems = [
             f"search.methods names {name!r}, which is no method." for name in self.methods if name not in method_names()
@@ -89,9 +120,58 @@ class Space:
                         make_method(method, resolved_options(method, options)).check_epochs(recipe.epochs)
                     except MethodError as error:
                         problems.append(str(error))
+                try:
+                    self.distributions(method)
+                except ValueError as error:
+                    problems.append(f"A range of search.space for {method} cannot be: {error}")
             problems = list(dict.fromkeys(problems))
         if problems:
             raise StudyError("\n".join(problems))
+
+
+class _Noting:
+    """Stands for a trial, and notes what is asked of it."""
+
+    def __init__(self, method: str) -> None:
+        self.method, self.found = method, dict[str, optuna.distributions.BaseDistribution]()
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        self.found[name] = optuna.distributions.FloatDistribution(low, high, log=log, step=step)
+        return low
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        self.found[name] = optuna.distributions.IntDistribution(low, high, log=log, step=step)
+        return low
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if name == "method":
+            return self.method
+        self.found[name] = optuna.distributions.CategoricalDistribution(choices)
+        return choices[0]
+
+
+def _values(distribution: optuna.distributions.BaseDistribution) -> list[Any] | None:
+    """All values of it, or None where it has too many to be counted."""
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, optuna.distributions.IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    if isinstance(distribution, optuna.distributions.FloatDistribution) and distribution.step is not None:
+        count = round((distribution.high - distribution.low) / distribution.step)
+        return [distribution.low + place * distribution.step for place in range(count + 1)]
+    return None
+
+
+def _place(name: str) -> str:
+    """Where in search.space a parameter stands: learning_rate, triplet.thresholds.0."""
+    return name if "." in name else f"common.{name}"
+
+
+def _override(name: str) -> str:
+    """The override that fixes a parameter."""
+    return f"method.{name.split('.')[1]}" if "." in name else name
 
 
 def _given_options(given: Sequence[str]) -> list[str]:

@@ -57,6 +57,11 @@ def failed_row(spec: TrialSpec, reason: str, code: Row) -> Row:
     )
 
 
+def dropped_row(spec: TrialSpec, code: Row) -> Row:
+    """The row of a training that racing saved: its arm was worse than the best one in the folds and seeds before."""
+    return failed_row(spec, "", code) | {"status": "stopped", "error": None, "stopped_by": "racing"}
+
+
 def machine_row(device: torch.device) -> Row:
     """The columns that say where, and with what, a trial in this process runs."""
     return {

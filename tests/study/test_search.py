@@ -1,106 +1,237 @@
-"""Search without Ray: what Tune would call is called here, with a metric computed from the proposal."""
+"""Proposals of every sampler: what is resumed, doubled, stopped, failed or not a number."""
 
-import json
+from collections import Counter
 
 import optuna
 import pytest
-from ray.tune.search import Searcher
+from optuna.trial import TrialState
 
 from study import plan
+from study.config import ADDED_SEARCH
 from study.errors import StudyError
-from study.search import Past, StudySearch, check_search
+from study.search import check_search
 from study.space import Space
-from study.spec import TrialSpec
+from tests.study.searching import Answer, Tables, answered, complete, play, searcher
+
+STEPS = {"low": 0.001, "high": 0.003, "step": 0.0001}
+SAMPLERS = ("tpe", "cmaes", "random", "grid", "two objectives", "racing")
 
 
-def searched(config, indices, past=(), store=None):
-    """Proposals for these indices with one worker: [(index, parameters, spec)], and the Past that they leave."""
-    faces = plan.open_faces(config)
-    shared = plan.shared_fields(config, faces, "s")
-    proposed = {}
-    search = StudySearch(
-        Space(config),
-        shared,
-        config["search"]["seed"],
-        indices,
-        past,
-        (store or {}).get,
-        lambda member, parameters: proposed.update({member.index: (parameters, member.spec)}),
-    )
-    left = list(past)
-    for index in indices:
-        drawn = search.suggest(f"trial-{index}")
-        if drawn == Searcher.FINISHED:
-            break
-        assert drawn["trial"]["index"] == max(proposed)
-        parameters, spec = proposed[drawn["trial"]["index"]]
-        assert TrialSpec.parse(drawn["trial"]["spec"]) == spec
-        value = objective(spec)
-        # Every third trial is stopped early, as a scheduler would.
-        status = "stopped" if index % 3 == 2 else "done"
-        result = {"metric": value, "training_iteration": 1}
-        search.on_trial_result(f"trial-{index}", result)
-        search.on_trial_complete(f"trial-{index}", result | ({"committed": "done"} if status == "done" else {}))
-        left.append(Past(drawn["trial"]["index"], json.loads(json.dumps(parameters)), status, [(1, value)]))
-    return proposed, left
+@pytest.fixture
+def a_config(tiny_config):
+    def make(kind, *overrides):
+        """Of a search by a sampler, on a space that it can take."""
+        given = [f"search.sampler={kind}"] if kind in ("cmaes", "random", "grid") else []
+        given += ["search.cost=seconds"] if kind == "two objectives" else []
+        given += ["folds=3", "search.folds=3", "search.seeds=2"] if kind == "racing" else []
+        given += ["method=triplet", "method.form=dual"] if kind == "cmaes" else []
+        config = tiny_config(*given, *overrides, kind="search")
+        if kind == "grid":
+            config["search"]["methods"] = ["softmax", "mul_dml"]
+            config["search"]["space"] = config["search"]["space"] | {"common": {"learning_rate": STEPS}}
+        return config
+
+    return make
 
 
-def objective(spec):
-    return 1 / (1 + abs(spec.learning_rate - 0.001) * 1000) + 0.1 * (spec.method == "triplet")
+def proposals(tables):
+    return {index: next(iter(rows.values())) for index, rows in tables.proposals().items()}
 
 
-def test_25_and_then_25_propose_what_50_would_have(tiny_config):
-    config = tiny_config(kind="search")
-    whole, _ = searched(config, range(50))
-    first, past = searched(config, range(25))
-    second, _ = searched(config, range(25, 50), past)
-    assert {index: entry[0] for index, entry in (first | second).items()} == {
-        index: entry[0] for index, entry in whole.items()
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_25_and_then_25_propose_and_train_what_50_would_have(a_config, kind):
+    config, whole, halves = a_config(kind), Tables(), Tables()
+    play(config, whole, 50)
+    play(config, halves, 25)
+    play(config, halves, 50)
+    assert halves.proposals() == whole.proposals()
+    assert halves.trained == whole.trained
+    assert list(whole.members) == list(range(50))
+
+
+@pytest.mark.parametrize("kind", ["tpe", "cmaes", "racing"])
+def test_a_driver_killed_anywhere_goes_on_as_if_it_had_not_been(a_config, kind):
+    config, whole, killed = a_config(kind), Tables(), Tables()
+    play(config, whole, 20)
+    for moment in range(60):
+        play(config, killed, 20, kill_after=1 + moment % 3)
+    play(config, killed, 20)
+    assert killed.proposals() == whole.proposals()
+    assert list(dict.fromkeys(killed.trained)) == whole.trained
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_with_several_workers_every_proposal_is_there_once_however_often_the_driver_is_killed(a_config, kind):
+    config, tables = a_config(kind), Tables()
+    for moment in range(5):
+        play(config, tables, 30, workers=4, kill_after=6, seed=moment)
+    play(config, tables, 30, workers=4, seed=9)
+    assert list(tables.members) == list(range(30))
+    # What was running at a kill is trained again, nothing else is.
+    assert sum(count - 1 for count in Counter(tables.trained).values()) <= 5 * 4
+    keys = [key for rows in tables.members.values() for key in rows]
+    assert set(keys) == set(tables.answers)
+    if kind in ("random", "grid"):  # no history, so that workers change nothing
+        alone = Tables()
+        play(config, alone, 30)
+        assert alone.proposals() == tables.proposals()
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_proposal_is_trained_twice(a_config, kind, workers):
+    config, tables = a_config(kind), Tables()
+    space = config["search"]["space"]
+    config["search"]["methods"], config["search"]["sampler"] = ["triplet"], config["search"]["sampler"]
+    config["search"]["space"] = space | {
+        "common": {"learning_rate": {"low": 0.001, "high": 0.002, "step": 0.001}},
+        "triplet": {"thresholds": [{"low": 0.2, "high": 0.4, "step": 0.1}]},
     }
-    assert len({entry[1].key for entry in whole.values()}) == 50
+    trials = 6 if kind == "grid" else 14
+    search = play(config, tables, trials, workers)
+    assert len(search.optuna.trials) == trials
+    assert not search.optuna.get_trials(states=[TrialState.RUNNING])
+    assert max(Counter(tables.trained).values()) == 1
+    assert len({key for rows in tables.members.values() for key in rows if not tables.saved}) <= 6 * len(search.blocks)
 
 
-def test_a_stopped_trial_is_pruned_at_its_epoch_and_not_complete(tiny_config):
-    config = tiny_config(kind="search")
-    faces = plan.open_faces(config)
-    _, past = searched(config, range(3))
-    search = StudySearch(Space(config), plan.shared_fields(config, faces, "s"), 0, [], past, {}.get, lambda *_: None)
-    states = [trial.state for trial in search._ot_study.trials]
-    assert states == [optuna.trial.TrialState.COMPLETE] * 2 + [optuna.trial.TrialState.PRUNED]
-    assert search._ot_study.trials[2].intermediate_values == dict(past[2].curve)
+@pytest.mark.parametrize("kind", ["tpe", "racing"])
+def test_nothing_is_left_running_and_what_ended_early_is_not_complete(a_config, kind):
+    config, tables = a_config(kind), Tables()
+    live = play(config, tables, 40).optuna
+    again = searcher(config, tables, 40).optuna
+    for study in (live, again):
+        for index, trial in enumerate(study.trials):
+            answers = [tables.answers[key] for key in tables.members[index]]
+            fates = {answer.status for answer in answers} | {
+                "nan" for answer in answers if any(value != value for _, value in answer.curve)
+            }
+            expected = (
+                TrialState.FAIL
+                if fates & {"failed", "nan"}
+                else TrialState.PRUNED
+                if "stopped" in fates
+                else TrialState.COMPLETE
+            )
+            assert trial.state == expected
+    # To the last bit the same, however it came to be known: the last epoch comes with the end alone.
+    assert [(t.state, t.values, t.params, t.intermediate_values) for t in live.trials] == [
+        (t.state, t.values, t.params, t.intermediate_values) for t in again.trials
+    ]
 
 
-def test_another_seed_proposes_others(tiny_config):
-    ours, _ = searched(tiny_config(kind="search"), range(5))
-    theirs, _ = searched(tiny_config("search.seed=1", kind="search"), range(5))
-    assert [entry[0] for entry in ours.values()] != [entry[0] for entry in theirs.values()]
+def test_a_stopped_trial_is_told_with_the_epoch_that_it_reached(a_config):
+    config, tables = a_config("tpe"), Tables()
+    search = play(config, tables, 1, answer=lambda spec: Answer("stopped", [(1, 0.3), (2, 0.4), (3, 0.5)]))
+    (trial,) = search.optuna.trials
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.3, 2: 0.4, 3: 0.5}
+    assert trial.value == 0.5
 
 
-def test_an_arm_is_asked_only_for_what_it_owns(tiny_config):
-    proposed, _ = searched(tiny_config(kind="search"), range(30))
+def test_a_worker_that_was_lost_answers_nobody(a_config):
+    config, tables = a_config("tpe"), Tables()
+    search = searcher(config, tables, 1)
+    name = search.suggest("x")
+    assert name["trial"]["index"] == 0
+    search.on_trial_result("x", {"record/epoch": 1, "metric": 0.5})
+    search.on_trial_complete("x", None, error=True)
+    assert [trial.state for trial in search.optuna.trials] == [TrialState.FAIL]
+    # Not in the store as an answer: the same proposal is trained on the next call.
+    before = tables.proposals()
+    play(config, tables, 1, answer=complete)
+    assert tables.proposals() == before
+    assert len(tables.trained) == 1
+
+
+def test_a_training_that_begins_again_shows_its_epochs_twice_and_they_count_once(a_config):
+    config, tables = a_config("tpe"), Tables()
+    search = searcher(config, tables, 1)
+    search.suggest("x")
+    for epoch in (1, 2, 3, 1, 2):
+        search.on_trial_result("x", {"record/epoch": epoch, "metric": epoch / 10})
+    search.on_trial_complete("x", {"record/epoch": 3, "metric": 0.3, "row/status": "stopped"})
+    assert search.optuna.trials[0].intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3}
+
+
+def test_parallel_proposals_lie_apart(a_config):
+    """With constant_liar a batch is not one point eight times."""
+    config, tables = a_config("tpe", "method=softmax"), Tables()
+    play(config, tables, 24, workers=8, answer=complete)
+    rates = [spec.learning_rate for rows in list(tables.members.values())[16:] for _, spec in rows.values()]
+    assert len(set(rates)) == 8
+
+
+def test_cmaes_finds_the_top_of_a_hill(a_config):
+    config, tables, chance = a_config("cmaes"), Tables(), Tables()
+
+    def hill(spec):
+        height = -abs(spec.learning_rate * 1000 - 1) - abs(spec.options["thresholds"][0] - 0.45)
+        return Answer("done", [(2, height)])
+
+    best = [
+        max(answer.curve[-1][1] for answer in played.optuna.get_trials() and tables_.answers.values())
+        for tables_, played in (
+            (tables, play(config, tables, 60, answer=hill)),
+            (chance, play(config | {"search": config["search"] | {"sampler": "random"}}, chance, 60, answer=hill)),
+        )
+    ]
+    assert best[0] > best[1]
+    assert best[0] > -0.05
+
+
+def test_a_grid_is_every_point_once_in_an_order_of_its_seed(a_config):
+    config, other = a_config("grid"), a_config("grid", "search.seed=1")
+    size = 21 + 21 * 3 * 2  # softmax, and mul_dml with three slices and two forms
+    tables, others = Tables(), Tables()
+    play(config, tables, size)
+    play(other, others, size)
+    ours, theirs = list(proposals(tables).values()), list(proposals(others).values())
+    assert len(set(ours)) == size
+    assert set(ours) == set(theirs)
+    assert ours != theirs
+    config["search"]["trials"] = size + 1
+    with pytest.raises(StudyError, match=f"at most {size}, the points of the grid, found {size + 1}"):
+        check_search(config)
+
+
+def test_another_seed_proposes_others(a_config):
+    for kind in ("tpe", "cmaes", "random"):
+        ours, theirs = Tables(), Tables()
+        play(a_config(kind), ours, 5)
+        play(a_config(kind, "search.seed=1"), theirs, 5)
+        assert proposals(ours) != proposals(theirs)
+
+
+def test_an_arm_is_asked_only_for_what_it_owns(a_config):
+    tables = Tables()
+    search = play(a_config("tpe"), tables, 30)
     owned = {
         "softmax": set(),
         "triplet": {"triplet.thresholds.0", "triplet.form"},
         "mul_dml": {"mul_dml.slices", "mul_dml.form"},
     }
-    assert {spec.method for _, spec in proposed.values()} == set(owned)
-    for parameters, spec in proposed.values():
-        assert set(parameters) == {"learning_rate", "method"} | owned[spec.method]
-        assert spec.learning_rate == parameters["learning_rate"]
+    specs = [spec for rows in tables.members.values() for _, spec in rows.values()]
+    assert {spec.method for spec in specs} == set(owned)
+    for trial, spec in zip(search.optuna.trials, specs, strict=True):
+        assert set(trial.params) == {"learning_rate", "method"} | owned[spec.method]
+        assert spec.learning_rate == trial.params["learning_rate"]
         if spec.method == "triplet":
             assert 0.15 <= spec.options["thresholds"][0] <= 0.75
         if spec.method == "mul_dml":
-            assert len(spec.options["thresholds"]) == parameters["mul_dml.slices"]
+            assert len(spec.options["thresholds"]) == trial.params["mul_dml.slices"]
         assert (spec.search, spec.fold, spec.seed) == ("s", 0, 0)
 
 
-def test_a_given_method_narrows_and_a_given_option_is_fixed(tiny_config):
-    proposed, _ = searched(tiny_config("method=mul_dml", "method.slices=5", kind="search"), range(6))
-    for parameters, spec in proposed.values():
-        assert set(parameters) == {"learning_rate", "mul_dml.form"}
-        assert spec.options["slices"] == 5
-    proposed, _ = searched(tiny_config("learning_rate=0.002", kind="search"), range(3))
-    assert {spec.learning_rate for _, spec in proposed.values()} == {0.002}
+def test_a_given_method_narrows_and_a_given_option_is_fixed(a_config):
+    tables = Tables()
+    search = play(a_config("tpe", "method=mul_dml", "method.slices=5"), tables, 6)
+    for trial, rows in zip(search.optuna.trials, tables.members.values(), strict=True):
+        assert set(trial.params) == {"learning_rate", "mul_dml.form"}
+        assert all(spec.options["slices"] == 5 for _, spec in rows.values())
+    tables = Tables()
+    play(a_config("tpe", "learning_rate=0.002"), tables, 3)
+    assert {spec.learning_rate for rows in tables.members.values() for _, spec in rows.values()} == {0.002}
 
 
 @pytest.mark.parametrize("overrides", [["method=npair", "sampler=balanced"], ["method=softmax", "sampler=shuffle"]])
@@ -109,34 +240,58 @@ def test_a_given_sampler_that_the_method_takes_is_no_mistake(tiny_config, overri
     assert Space(config).methods == [config["method"]["name"]]
 
 
-def test_a_known_proposal_is_answered_from_the_store(tiny_config):
-    config = tiny_config(kind="search")
-    first, _ = searched(config, range(3))
-    key = first[1][1].key
-    again, left = searched(config, range(3), store={key: ("done", [(1, objective(first[1][1]))])})
-    assert {index: entry[0] for index, entry in again.items()} == {index: entry[0] for index, entry in first.items()}
-    assert [past.index for past in left] == [0, 2]
+def test_two_objectives_know_no_early_end(a_config):
+    tables = Tables()
+    study = play(a_config("two objectives"), tables, 20).optuna
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE, TrialState.FAIL}
+    for trial in study.trials:
+        (key,) = tables.members[trial.number]
+        if trial.state == TrialState.COMPLETE:
+            assert trial.values == [tables.answers[key].curve[-1][1], tables.answers[key].cost]
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
-def test_failed_trials_are_remembered_as_failed(tiny_config):
+def test_what_was_added_since_leaves_old_searches_their_names(tiny_config):
     config = tiny_config(kind="search")
     faces = plan.open_faces(config)
-    _, past = searched(config, range(2))
-    past = [past[0], past[1]._replace(status="failed", curve=[])]
-    search = StudySearch(Space(config), plan.shared_fields(config, faces, "s"), 0, [2], past, {}.get, lambda *_: None)
-    states = [trial.state for trial in search._ot_study.trials]
-    assert states == [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL]
-    search.suggest("x")
-    search.on_trial_complete("x", {"committed": "failed"})
-    assert search._ot_study.trials[-1].state == optuna.trial.TrialState.FAIL
+    earlier = config | {"search": {name: value for name, value in config["search"].items() if name not in ADDED_SEARCH}}
+    assert plan.study_name(earlier, faces) == plan.study_name(config, faces)
+    for override in ("search.collapse=2", "search.brackets=2", "search.sampler=random", "search.cost=seconds"):
+        assert plan.study_name(tiny_config(override, kind="search"), faces) != plan.study_name(config, faces)
 
 
 @pytest.mark.parametrize(
-    "override", ["search.trials=0", "search.grace=0", "search.reduction=1", "search.metric=test_accuracy"]
+    ("override", "words"),
+    [
+        ("search.trials=0", "trials to be at least 1"),
+        ("search.grace=0", "grace to be at least 1"),
+        ("search.reduction=1", "reduction to be at least 2"),
+        ("search.brackets=0", "brackets to be at least 1"),
+        ("search.collapse=-1", "collapse to be at least 0"),
+        ("search.seeds=0", "seeds to be at least 1"),
+        ("search.metric=test_accuracy", "metric to be val_accuracy or val_balanced_accuracy"),
+        ("search.sampler=hyperopt", "sampler to be tpe or cmaes or random or grid, found hyperopt"),
+        ("search.cost=test_accuracy", "cost to be null or seconds"),
+        ("search.alpha=0.7", "alpha to be 0 or more and below 0.5"),
+        ("search.alpha=0.1", "leave out search.alpha"),
+        ("search.warm_start=[3]", "warm_start to be a list of studies"),
+        ("search.cost=seconds search.grace=3", "no trial is stopped for its metric alone: leave out search.grace"),
+        ("search.cost=seconds search.sampler=cmaes", "one objective"),
+        ("search.sampler=random search.warm_start=[other]", "learns from no trial: leave out search.warm_start"),
+        ("search.sampler=cmaes", "needs one method, found softmax, triplet, mul_dml: give method=NAME"),
+        ("search.sampler=cmaes method=triplet", "needs ranges, found choices for triplet.form"),
+        ("search.sampler=cmaes method=softmax learning_rate=0.001", "needs a range"),
+        (
+            "search.sampler=grid",
+            "give search.space.common.learning_rate a list or a step .* or fix it by learning_rate=",
+        ),
+        ("search.sampler=grid method=triplet", "fix it by method.thresholds=VALUE"),
+        ("search.brackets=3", "brackets to be at most 1"),
+    ],
 )
-def test_impossible_searches(tiny_config, override):
-    with pytest.raises(StudyError, match=override.partition("=")[0].partition(".")[2]):
-        check_search(tiny_config(override, kind="search"))
+def test_impossible_searches(tiny_config, override, words):
+    with pytest.raises(StudyError, match=words):
+        check_search(tiny_config(*override.split(" "), kind="search"))
 
 
 @pytest.mark.parametrize(
@@ -146,6 +301,7 @@ def test_impossible_searches(tiny_config, override):
         ({"common": {}, "triplet": {"slices": [1]}}, "slices"),
         ({"common": {}, "triplet": {"form": ["dul"]}}, "form"),
         ({"common": {}, "triplet": {"form": "dual"}}, "list of choices"),
+        ({"common": {"learning_rate": {"low": 0.001, "high": 0.002, "step": 0.001, "log": True}}}, "step"),
     ],
 )
 def test_a_space_that_no_method_owns(tiny_config, space, words):

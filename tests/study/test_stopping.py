@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import ASHAScheduler
 
-from study.stopping import Stopping, StoppingScheduler, collapsed, quantile, record_of
+from study.stopping import Stopping, StoppingScheduler, collapsed, quantile, part_of
 
 
 def tune_decisions(epochs, grace, reduction, shown):
@@ -133,6 +133,6 @@ def test_a_metric_that_is_no_number_stops_and_one_that_is_absent_does_not():
 
 def test_tune_hands_on_records_with_flat_names():
     record = {"epoch": 3, "val_accuracy": 0.5, "slices": [{"spread": 1.0}]}
-    assert record_of({"metric": 1} | {f"record/{name}": value for name, value in record.items()}) == record
-    assert record_of({"record": record}) == record
-    assert record_of({"committed": "failed"}) == {}
+    assert part_of({"metric": 1} | {f"record/{name}": value for name, value in record.items()}, "record") == record
+    assert part_of({"record": record}, "record") == record
+    assert part_of({"committed": "failed"}, "record") == {}
