@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from results.compacted import ORIGIN
 from results.files import check_known, conform
-from results.layout import Layout
+from results.layout import ATTEMPT, Layout
 
 MANY = 64  # from as many files on, DuckDB reads them faster
 AT_ONCE = 1024
@@ -40,10 +40,11 @@ def read_parts_singly(layout: Layout, table: str, names: Sequence[str], wanted: 
     """The same, file by file, so that one that cannot be read is named."""
     found = [wanted.empty_table()]
     schema = pa.schema([field for field in wanted if field.name != ORIGIN])
-    for name in names:
-        for rows in layout.read_part(table, name, schema, strict=strict):
+    for name, part in zip(names, layout.read_several(table, names, schema, strict=strict), strict=True):
+        for rows in part:
             if ORIGIN in wanted.names:
-                rows = rows.append_column(ORIGIN, pa.array([name] * rows.num_rows, pa.string()))
+                origin = name.partition(ATTEMPT)[0]
+                rows = rows.append_column(ORIGIN, pa.array([origin] * rows.num_rows, pa.string()))
             found.append(rows)
     return pa.concat_tables(found)
 

@@ -21,13 +21,12 @@ import pyarrow.compute as pc
 
 from results.bulk import read_parts
 from results.compacted import ORIGIN, REPLACES, CompactFile
-from results.files import RANK, make_folder, publish, remove, temporary, write_parquet
+from results.files import RANK, remove, write_parquet
 from results.index import index_bytes
-from results.layout import INDEX, Generation, Layout, Signature
+from results.layout import INDEX, Generation, Layout, Listing
 from results.schema import TABLES
 from results.standing import Standings, as_arrays
 
-Listing = Mapping[str, Mapping[str, Signature]]
 GROUP = {"trials": 16_384, "members": 16_384}  # rows of a row group, fewer where a study is looked up
 ROWS = 65_536
 WINDOW = 1024  # trials merged at a time
@@ -61,11 +60,12 @@ def compact(layout: Layout, standings: Standings) -> bool:
         files = merge.write(listed)
     after = [*kept, Generation(parts, files)] if files else kept
     with layout.writing():
-        if any(layout.signature("trials", key) != listed["trials"][key] for key in fresh):
+        now = layout.parts("trials")
+        if any(now.get(key) != listed["trials"][key] for key in fresh):
             return False
         if after != generations:
-            layout.write_manifest(after)
-    _remove_parts(layout, listed)
+            layout.write_manifest(after, generations)
+    layout.remove_parts(listed)
     layout.sweep_compact(after)
     return True
 
@@ -89,6 +89,7 @@ class Merge:
     def write(self, listed: Listing) -> dict[str, str]:
         """Write the files of all tables and the index; returns their names by table."""
         files = {}
+        self.marks = listed["trials"]
         order, values = self._order()
         keys = order["trial_key"]
         for table, spec in TABLES.items():
@@ -150,7 +151,8 @@ class Merge:
                     rows = iter([found.take(pc.sort_indices(rank))])
                 sources.append(rows)
         mine = order.filter(pc.equal(order["source"], -1))["trial_key"].to_pylist()
-        sources.append(self._parts(table, [key for key in mine if key in listed]))
+        stems = [self.layout.stem(key, self.marks[key]) for key in mine]
+        sources.append(self._parts(table, [stem for stem in stems if table == "trials" or stem in listed]))
         streams = [_Stream(source) for source in sources]
         for start in range(0, len(keys), WINDOW):
             window = keys.slice(start, WINDOW).combine_chunks()
@@ -231,24 +233,17 @@ def _write(
     metadata: Mapping[str, str] | None = None,
 ) -> str | None:
     """Write a compact file, named after its content; None when there are no rows."""
-    folder = layout.compact("")
-    make_folder(folder)
-    aside = temporary(folder / table)
+    aside = layout.aside(table)
     if not write_parquet(aside, schema, rows, rows=GROUP.get(table, ROWS), metadata=metadata):
         remove(aside)
         return None
-    path = folder / f"{table}-{_digest(aside)}.parquet"
-    publish(aside, path)
-    return path.name
+    return layout.keep(aside, f"{table}-{_digest(aside)}.parquet")
 
 
 def _write_bytes(layout: Layout, name: str, data: pa.Buffer) -> str:
-    folder = layout.compact("")
-    aside = temporary(folder / name)
+    aside = layout.aside(name)
     aside.write_bytes(data)
-    path = folder / f"{name}-{_digest(aside)}.arrow"
-    publish(aside, path)
-    return path.name
+    return layout.keep(aside, f"{name}-{_digest(aside)}.arrow")
 
 
 def _digest(path: Path) -> str:
@@ -257,21 +252,3 @@ def _digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:32]
-
-
-def _remove_parts(layout: Layout, listed: Listing) -> None:
-    """Remove the parts that were listed, even half commits, and not replaced since; the commit marks first.
-
-    The lock is taken for a few at a time, so that no commit waits long.
-    """
-    trial_tables = [table for table, spec in TABLES.items() if spec.per_trial]
-    names = sorted({name for table in trial_tables for name in listed[table]})
-    groups = [(trial_tables, name) for name in names]
-    groups += [([table], name) for table, spec in TABLES.items() if not spec.per_trial for name in listed[table]]
-    for start in range(0, len(groups), 32):
-        with layout.writing():
-            for tables, name in groups[start : start + 32]:
-                if layout.signature(tables[0], name) == listed[tables[0]].get(name):
-                    for table in tables:
-                        if name in listed[table]:
-                            remove(layout.part(table, name))

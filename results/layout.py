@@ -3,8 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from typing import Any
 import pyarrow as pa
 
 from results.errors import StoreError, StoreUnavailable, passes
-from results.files import locked, make_folder, read_parquet, remove, write_file
-from results.schema import SCHEMA_VERSION, TABLES
+from results.files import locked, make_folder, publish, read_parquet, remove, temporary, write_file
+from results.index import Standing
+from results.schema import SCHEMA_VERSION, TABLES, TRIAL_TABLES
 
-Signature = tuple[int, int, int]
+Signature = tuple[Any, ...]
+Listing = Mapping[str, Mapping[str, Signature]]
 LAYOUT = 1
 INDEX = "index"
 NAME = re.compile(r"[\w=+-][\w.=+-]{0,199}", re.ASCII)
 SUFFIX = ".parquet"
+ATTEMPT = "~"  # in S3, where no part is ever replaced, between a part's name and what tells its versions apart
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,22 @@ class Generation:
     files: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class Layout:
-    """The folders of a store. Listing reads only names and inodes, never contents."""
+    """The folders of a store. Listing reads only names and inodes, never contents.
 
-    root: Path
+    Args:
+        root: the folder of them all.
+
+    Attributes:
+        address: what the store is called where something is wrong with it.
+        replaces_parts: whether a new attempt at a trial takes the place of the parts of the old one.
+
+    """
+
+    replaces_parts = True
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.address = root, str(root)
 
     def part(self, table: str, name: str) -> Path:
         """The file of one part.
@@ -66,6 +80,10 @@ class Layout:
         entries = self._scan(self.root / "parts" / table)
         return {e.name[: -len(SUFFIX)] for e in entries if e.name.endswith(SUFFIX) and not e.name.startswith(".")}
 
+    def stem(self, key: str, signature: Signature) -> str:
+        """The name of the parts of the rows of a trial whose part in `trials` has this signature."""
+        return key
+
     def signature(self, table: str, name: str) -> Signature | None:
         """What changes when a part is replaced; None when there is no such part."""
         try:
@@ -77,6 +95,13 @@ class Layout:
     def readable_in_bulk(self) -> bool:
         """Whether DuckDB may read the parts by their paths, where it would take some characters for a pattern."""
         return not set("*?[{") & set(str(self.root))
+
+    def read_several(
+        self, table: str, names: Sequence[str], schema: pa.Schema, *, strict: bool = False
+    ) -> Iterator[Iterator[pa.Table]]:
+        """`read_part` of each."""
+        for name in names:
+            yield self.read_part(table, name, schema, strict=strict)
 
     def read_part(self, table: str, name: str, schema: pa.Schema, *, strict: bool = False) -> Iterator[pa.Table]:
         """The rows of one part, as `read_parquet` has them."""
@@ -111,27 +136,101 @@ class Layout:
             StoreError: the manifest is damaged, or of a later version.
 
         """
-        path = f"{self.root}/MANIFEST.json"
         try:
-            content: dict[str, Any] = json.loads(self.manifest())
+            return self.parsed(self.manifest())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            kind = StoreUnavailable if passes(error) else StoreError
+            raise kind(f"Expected to read {self.address}/MANIFEST.json, found: {error.strerror}.") from error
+
+    def parsed(self, manifest: bytes) -> list[Generation]:
+        """The generations of a manifest.
+
+        Raises:
+            StoreError: as for `generations`.
+
+        """
+        path = f"{self.address}/MANIFEST.json"
+        try:
+            content: dict[str, Any] = json.loads(manifest)
             if content["layout"] != LAYOUT:
                 raise StoreError(
                     f"{path} was written by a later version (layout {content['layout']}): update this one."
                 )
             return [Generation(**generation) for generation in content["generations"]]
-        except FileNotFoundError:
-            return []
-        except (KeyError, TypeError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            kind = StoreUnavailable if passes(error) else StoreError
-            raise kind(f"Expected the store's manifest, found {path}, which cannot be read: {error}.") from error
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise StoreError(f"Expected the store's manifest, found {path}, which cannot be read: {error}.") from error
 
-    def write_manifest(self, generations: list[Generation]) -> None:
-        """Replace the manifest: from here on these compact files count and no others."""
+    def write_manifest(self, generations: list[Generation], before: list[Generation] | None = None) -> None:
+        """Replace the manifest, which had the generations `before`: from here on these compact files count and no others."""
         content = {"layout": LAYOUT, "schema_version": SCHEMA_VERSION, "generations": [vars(g) for g in generations]}
         write_file(self.root / "MANIFEST.json", json.dumps(content, indent=1).encode())
 
-    def check_kind(self) -> None:
-        """Refuse to write where that cannot be done."""
+    def write(self, table: str, name: str, data: bytes) -> None:
+        """Write, or replace, a part of a table that is written by name; under the lock `writing`."""
+        write_file(self.part(table, name), data)
+
+    def commit(self, key: str, standing: Standing, tables: Mapping[str, bytes]) -> None:
+        """Write the parts of a trial instead of those that are there; under the lock `writing`."""
+        # The mark goes first and comes last: between the two the trial is not committed.
+        remove(self.part("trials", key))
+        for table in reversed(TRIAL_TABLES):
+            if table in tables:
+                write_file(self.part(table, key), tables[table])
+            else:
+                remove(self.part(table, key))
+
+    def aside(self, name: str) -> Path:
+        """A new file on this machine for what becomes a compact file; under the lock `compacting`."""
+        folder = self.compact("")
+        make_folder(folder)
+        return temporary(folder / name)
+
+    def keep(self, aside: Path, name: str) -> str:
+        """Make a finished file a compact one, not yet named by the manifest; returns what to name it by."""
+        publish(aside, self.compact(name))
+        return name
+
+    def remove_parts(self, listed: Listing) -> None:
+        """Remove the parts that were listed, even half commits, and not replaced since; the commit marks first.
+
+        The lock is taken for a few at a time, so that no commit waits long.
+        """
+        trial_tables = [table for table, spec in TABLES.items() if spec.per_trial]
+        names = sorted({name for table in trial_tables for name in listed[table]})
+        groups = [(trial_tables, name) for name in names]
+        groups += [([table], name) for table, spec in TABLES.items() if not spec.per_trial for name in listed[table]]
+        for start in range(0, len(groups), 32):
+            with self.writing():
+                for tables, name in groups[start : start + 32]:
+                    if self.signature(tables[0], name) == listed[tables[0]].get(name):
+                        for table in tables:
+                            if name in listed[table]:
+                                remove(self.part(table, name))
+
+    def check_writable(self) -> None:
+        """Find out by trying whether results can be written here, and leave nothing behind.
+
+        Raises:
+            OSError: they cannot.
+
+        """
+        missing = [folder for folder in (self.root, *self.root.parents) if not os.path.lexists(folder)]
+        made: list[Path] = []
+        trial = temporary(self.root / "writable")
+        try:
+            for folder in reversed(missing):
+                folder.mkdir()
+                made.append(folder)
+            trial.write_bytes(b"written to see whether it can be")
+        finally:
+            if trial.parent.is_dir():
+                trial.unlink(missing_ok=True)
+            # Another study may have put something there meanwhile.
+            with suppress(OSError):
+                for folder in reversed(made):
+                    folder.rmdir()
 
     def writing(self) -> AbstractContextManager[None]:
         """The lock of whoever changes parts or the manifest; held for milliseconds."""
@@ -173,7 +272,7 @@ class Held:
     """A file that is held open. `path` is what another reader of this process opens it by."""
 
     def __init__(self, handle: int, name: Path) -> None:
-        self.name, self._handle = name, handle
+        self.name, self._handle = str(name), handle
         self.path: str | None = f"/dev/fd/{handle}"
 
     def open(self, *, mapped: bool = False) -> pa.NativeFile:

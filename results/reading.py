@@ -48,7 +48,8 @@ class Snapshot:
         if keys is not None:
             listed = {key: signature for key, signature in listed.items() if key in keys}
         if "trials" in names:
-            self._loose["trials"] = read_parts(layout, "trials", list(listed), TABLES["trials"].schema)
+            stems = [layout.stem(key, signature) for key, signature in listed.items()]
+            self._loose["trials"] = read_parts(layout, "trials", stems, TABLES["trials"].schema)
         parts = standings.parts(listed, self._loose.get("trials"))
         for name in names:
             schema = TABLES[name].schema
@@ -56,7 +57,8 @@ class Snapshot:
                 continue
             if TABLES[name].per_trial:
                 present = layout.names(name) if listed else ()
-                self._loose[name] = read_parts(layout, name, [key for key in listed if key in present], schema)
+                stems = [stem for key, sign in listed.items() if (stem := layout.stem(key, sign)) in present]
+                self._loose[name] = read_parts(layout, name, stems, schema)
             else:
                 self._loose[name] = read_parts(layout, name, sorted(layout.names(name)), schema, origin=True)
         self.generations: list[Generation] = layout.generations()

@@ -57,7 +57,8 @@ class Standings:
         """The standings of these parts of `trials`; `rows` are all of theirs, where they have been read."""
         new = [key for key, sign in listed.items() if key not in self._parts or self._parts[key][0] != sign]
         if new:
-            rows = read_parts(self._layout, "trials", new, MARK) if rows is None else rows
+            stems = [self._layout.stem(key, listed[key]) for key in new]
+            rows = read_parts(self._layout, "trials", stems, MARK) if rows is None else rows
             found = standing_of(rows)
             studies = dict(zip(rows["trial_key"].to_pylist(), rows["study"].to_pylist(), strict=True))
             self._parts |= {key: (listed[key], found[key], studies[key]) for key in new}

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from results.compaction import compact
 from results.errors import StoreError, StoreUnavailable, passes
-from results.files import parquet_bytes, remove, temporary, write_file
+from results.files import parquet_bytes
+from results.index import Standing
 from results.layout import Layout
 from results.reading import TRIES, Snapshot
 from results.schema import TABLES, TRIAL_TABLES, table_of
@@ -27,7 +28,12 @@ Result = TypeVar("Result")
 
 
 class Store:
-    """The results under one folder, which is made when something is first written; or under s3://BUCKET/PREFIX, to read.
+    """The results under one folder, which is made when something is first written, or under s3://BUCKET/PREFIX.
+
+    Args:
+        root: which folder or address.
+        encryption: what is asked for with every object written to S3: AES256, aws:kms or aws:kms:KEY; None: what is the
+            bucket's default. A folder takes none.
 
     Raises:
         StoreError: from every method, when the folder or a file in it cannot be read or written; StoreUnavailable where
@@ -35,16 +41,24 @@ class Store:
 
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], encryption: str | None = None) -> None:
+        self._encryption = encryption
+        self._layout: Layout
+        self.root: Any  # a Path where it is a folder
         if "://" in os.fspath(root):
-            from results.far import far_layout  # here, as most stores are near
+            from results.far import FarLayout  # here, as most stores are near
 
-            self._layout: Layout = far_layout(os.fspath(root))
-            self.root: Any = self._layout.address  # a Path where it is a folder
+            self._layout = FarLayout(os.fspath(root), encryption)
+            self.root = self._layout.address
+        elif encryption:
+            raise StoreError(f"Expected no storage.encryption for the folder {root}, found {encryption}: remove it.")
         else:
             self.root = Path(root).absolute()
             self._layout = Layout(self.root)
         self._standings = Standings(self._layout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.root, self._encryption)
 
     def commit(self, key: str, rows: Mapping[str, Sequence[Row]]) -> bool:
         """Write a trial's rows, all or nothing, unless the row that is there stands over the new one.
@@ -68,21 +82,12 @@ class Store:
         if any(set(table["trial_key"].to_pylist()) != {key} for table in tables.values()):
             raise ValueError(f"Every row of the commit {key} must bear it as trial_key")
         new = standing_of(tables["trials"])[key]
-        if new[1] and self._layout.signature("trials", key):
+        if new[1] and self._layout.replaces_parts and self._layout.signature("trials", key):
             self.compact()  # what is retrained stands until its successor does: compacted rows are not removed here
         with self._writes(), self._layout.writing():
-            signature = self._layout.signature("trials", key)
-            there = [*self._standings.parts({key: signature} if signature else {}).values()]
-            there += [standing for standing, _ in self._standings.compacted(self._layout.generations(), [key]).values()]
-            if any(standing >= new for standing in there):
+            if any(standing >= new for standing in self._retry(lambda: self._standing(key))):
                 return False
-            # The mark goes first and comes last: between the two the trial is not committed.
-            remove(self._layout.part("trials", key))
-            for name in reversed(TRIAL_TABLES):
-                if name in tables:
-                    write_file(self._layout.part(name, key), parquet_bytes(tables[name]))
-                else:
-                    remove(self._layout.part(name, key))
+            self._layout.commit(key, new, {name: parquet_bytes(table) for name, table in tables.items()})
         return True
 
     def write(self, table: str, name: str, rows: Sequence[Row]) -> None:
@@ -91,7 +96,7 @@ class Store:
             raise ValueError(f"Expected rows of a table that stands for itself, found {len(rows)} rows of {table}")
         data = parquet_bytes(table_of(table, rows))
         with self._writes(), self._layout.writing():
-            write_file(self._layout.part(table, name), data)
+            self._layout.write(table, name, data)
 
     def committed_keys(self) -> set[str]:
         """The keys of all committed trials, whatever their status."""
@@ -147,24 +152,15 @@ class Store:
 
     def check_writable(self) -> None:
         """Find out by trying whether results can be written here, and leave nothing behind."""
-        self._layout.check_kind()
-        missing = [folder for folder in (self.root, *self.root.parents) if not os.path.lexists(folder)]
-        made: list[Path] = []
-        trial = temporary(self.root / "writable")
-        try:
-            for folder in reversed(missing):
-                folder.mkdir()
-                made.append(folder)
-            trial.write_bytes(b"written to see whether it can be")
-        except OSError as error:
-            raise self._refusal(error) from error
-        finally:
-            if trial.parent.is_dir():
-                trial.unlink(missing_ok=True)
-            # Another study may have put something there meanwhile.
-            with suppress(OSError):
-                for folder in reversed(made):
-                    folder.rmdir()
+        with self._writes():
+            self._layout.check_writable()
+
+    def _standing(self, key: str) -> list[Standing]:
+        """The standings of the rows that are there of a trial."""
+        signature = self._layout.signature("trials", key)
+        there = self._standings.parts({key: signature} if signature else {})
+        compacted = self._standings.compacted(self._layout.generations(), [key])
+        return [*there.values(), *(standing for standing, _ in compacted.values())]
 
     def _members(self, study: str) -> set[str]:
         return set(self.read("members", ["trial_key"], study)["trial_key"].to_pylist())

@@ -81,6 +81,7 @@ def counting_proxy(port):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def forward(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

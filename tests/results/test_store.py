@@ -165,15 +165,9 @@ def test_names_that_are_no_file_names_are_refused(store):
     "root", ["gs://bucket/tables", "s3://", "s3://bucket/../other", "s3://key:secret@bucket/tables"]
 )
 def test_another_scheme_is_refused_in_one_sentence(root):
-    with pytest.raises(StoreError, match=r"^Expected a folder or s3://BUCKET/PREFIX .* set storage\.root\.$"):
+    with pytest.raises(StoreError, match=r"^Expected a folder or s3://BUCKET/PREFIX .*: correct it\.$") as refused:
         Store(root)
-
-
-def test_a_store_in_s3_is_not_written_to():
-    store = Store("s3://bucket/tables")
-    for attempt in (store.check_writable, lambda: store.commit("k", fake_trial("k"))):
-        with pytest.raises(StoreError, match=r"^s3://bucket/tables can be read only"):
-            attempt()
+    assert "secret" not in str(refused.value)
 
 
 def test_check_writable_leaves_nothing(tmp_path):
