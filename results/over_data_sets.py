@@ -1,6 +1,7 @@
 """The arms of one ablation over its data sets: average ranks, Friedman's test, the critical difference, Wilcoxon's tests."""
 
 import json
+import math
 from collections import defaultdict
 from statistics import fmean
 from typing import Any
@@ -65,9 +66,11 @@ def ranks_table(store: Store, study: str = "") -> Table:
         for arm in order
     ]
     bars = "; ".join(" – ".join(group) for group in groups) or "none"
+    said = p_value(test.p)
+    strength = f"F {f'= {test.f:.2f}' if math.isfinite(test.f) else 'without bound'}, p {said if said[0] == '<' else f'= {said}'}"
     caption = (
         f"The ablation {ablation} over {len(means)} data sets by {listed(sorted(metrics)).replace('_', ' ')}: average ranks, 1 is the "
-        f"best. Friedman with Iman and Davenport's correction: F = {test.f:.2f}, p = {test.p:.3f}. Nemenyi's critical difference at 0.05 "
+        f"best. Friedman with Iman and Davenport's correction: {strength}. Nemenyi's critical difference at 0.05 "
         f"is {difference:.2f} ranks; groups that do not differ: {bars}. Bold, or * in plain text: the best, and those in its group. "
         f"Data sets count as independent. Wilcoxon's signed rank test over them, of which {len(means)} give no p below "
         f"{2.0 ** (1 - len(means)):.3g}, does not depend on which other arms there are, as ranks do."

@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 Curve = list[tuple[int, float]]  # (epoch, value)
-Band = tuple[list[int], list[float], list[float]]  # epochs, means, standard deviations
+Band = tuple[list[int], list[float], list[float]]  # epochs, means, standard deviations; nan where nothing varies
 
 
 def learning_curves(store: Store, study: str, path: Path, metric: str = "val_accuracy") -> Path:
@@ -95,6 +95,8 @@ def _arm_curves(rows: StudyRows, curves: dict[str, Curve], words: str) -> Figure
             arms[member["arm"]].append(curves[member["trial_key"]])
     bands = {arm: _band(found) for arm, found in arms.items()}
     note = "mean over folds and seeds, band: one standard deviation"
+    if any(math.isnan(deviation) for *_, deviations in bands.values() for deviation in deviations):
+        note += " (none where one trial, n = 1, or equal ones show no spread)"
     if len(bands) <= len(LINES):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
@@ -168,7 +170,8 @@ def _band(curves: list[Curve]) -> Band:
         for epoch, value in curve:
             by_epoch[epoch].append(value)
     epochs = sorted(by_epoch)
-    return epochs, [fmean(by_epoch[e]) for e in epochs], [pstdev(by_epoch[e]) for e in epochs]
+    # A band of no width would say that nothing varies: one trial, or equal ones, do not show that.
+    return epochs, [fmean(by_epoch[e]) for e in epochs], [pstdev(by_epoch[e]) or math.nan for e in epochs]
 
 
 def _draw(axes: Axes, band: Band, colour: str, dashes: str, label: str | None) -> None:

@@ -17,6 +17,8 @@ def the_table(found: Found) -> str:
     """The table of the study, its means as a figure, and the trials that each row stands for."""
     parts = [table(found.table, f"{'The best trials' if found.searches else 'The arms'} of {found.name}")]
     parts.append(paragraph(found.table.caption))
+    if found.table.keys:
+        parts.append(paragraph("What is underlined unfolds to the keys of the trials that it was computed from."))
     if found.compared:
         parts.append(
             figure(

@@ -60,6 +60,7 @@ def _arms(found: Found, name: str, curves: dict[str, Curve]) -> str:
     identity = name.replace("_", "-")
     alone = len(bands) <= TOGETHER
     charts, keys, behind = [], [], []
+    known = [low is not None for one in bands.values() for _, _, low, _ in one]
     chart = Chart(label, _ends(bands)).spanned(span, (low, high)).axes("epoch", label, whole=True)
     for place, (arm, one) in enumerate(bands.items()):
         kind = series(place) if alone else "s0"
@@ -77,6 +78,7 @@ def _arms(found: Found, name: str, curves: dict[str, Curve]) -> str:
         charts += [] if alone else [chart.svg(heading=True)]
     caption = (
         f"{label[:1].upper()}{label[1:]} by epoch: mean over folds and seeds, band: its 95 % interval, cut at the edge of the figure"
+        + ("" if all(known) else "; no band where one trial (n = 1), or equal ones, show no spread")
         + ("." if alone else "; grey: the other arms.")
     )
     if alone:

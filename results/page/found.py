@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from results.comparison import interval
 from results.schema import TRIALS
-from results.stats import Interval, Place, mean_interval, replicates
+from results.stats import Interval, Place, replicates
 from results.store import Store
 from results.tables import StudyRows, Table, comparison_table, ranking_table, study_rows
 
@@ -118,9 +119,9 @@ class Found:
         return found
 
     def interval(self, values: dict[Place, float]) -> Interval:
-        """Mean and interval over folds and seeds, as in the table."""
+        """Mean and interval over folds and seeds, as in the table: without ends where one value, or equal ones, show no spread."""
         (numbers,), ratio = replicates([values], self.ratio or 0.0)
-        mean, low, high = mean_interval(numbers, ratio)
+        mean, low, high = interval(numbers, ratio)
         return (mean, None, None) if self.ratio is None else (mean, low, high)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from results.render import Table
 
 # What HTML cannot hold, and what turns the direction of the text around it.
+FEW = 12  # keys that are named where the pointer rests
 _STRANGE = dict.fromkeys(
     (*range(9), 11, 12, *range(14, 32), 127, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd"
 )
@@ -60,7 +61,11 @@ def scroll(label: str, body: str) -> str:
 
 
 def table(found: Table, caption: str, sortable: bool = True) -> str:
-    """A table with a caption, in a box that scrolls; its first column names the row, and what is marked stands out."""
+    """A table with a caption, in a box that scrolls; its first column names the row, and what is marked stands out.
+
+    A cell that was computed from trials names them where the pointer rests on it; the first such cell of a line, and each that was
+    computed from others, can be unfolded to show their keys.
+    """
     header, rows = found.for_people()
     numbers = [_numeric(row[place] for row in rows) for place in range(len(header))]
     classes = [' class="n"' if numeric else "" for numeric in numbers]
@@ -70,11 +75,29 @@ def table(found: Table, caption: str, sortable: bool = True) -> str:
         texts = [
             f"<strong>{esc(cell)}</strong>" if (line, i) in found.marked else esc(cell) for i, cell in enumerate(row)
         ]
-        cells = [f"<td{kind}>{cell}</td>" for cell, kind in zip(texts[1:], classes[1:], strict=True)]
+        told: set[tuple[str, ...]] = set()
+        cells = []
+        for place, (cell, kind) in enumerate(zip(texts[1:], classes[1:], strict=True), 1):
+            keys = found.keys.get((line, place), ()) if cell else ()
+            title = f' title="{esc(_briefly(keys))}"' if keys else ""
+            if keys and keys not in told:
+                listed = "<br>".join(map(esc, keys))
+                cell = (
+                    f'<details class="cell"><summary{title}>{cell}</summary><div class="keys">{listed}</div></details>'
+                )
+                title = ""
+            told.add(keys)
+            cells.append(f"<td{kind}{title}>{cell}</td>")
         lines.append(f'<tr><th scope="row"{classes[0]}>{texts[0]}</th>{"".join(cells)}</tr>\n')
     kind = ' class="sortable"' if sortable and len(rows) > 2 else ""
     body = f"<table{kind}><caption>{esc(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(lines)}</tbody></table>"
     return scroll(caption, body)
+
+
+def _briefly(keys: Sequence[str]) -> str:
+    """How many trials, and how the keys of the first ones begin."""
+    begun = " ".join(key[:12] for key in keys[:FEW])
+    return f"{count(len(keys), 'trial')}: {begun}{' …' if len(keys) > FEW else ''}"
 
 
 def _numeric(cells: Iterable[str]) -> bool:

@@ -3,7 +3,7 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   const value = (row, place) => {
-    const text = row.cells[place].textContent.trim();
+    const cell = row.cells[place], text = (cell.querySelector("summary") || cell).textContent.trim();
     const number = parseFloat(text.replace(/^[<\[≥+]+/, "").replace("−", "-"));
     return [text, heads[place].classList.contains("n") ? number : NaN];
   };

@@ -31,6 +31,14 @@ def test_an_ablation_is_drawn_with_one_arm_two_and_many(store, tmp_path, arms):
     check(comparison_plot(store, "demo", tmp_path / "comparison.png"))
 
 
+def test_a_single_trial_has_no_band_and_says_so(store, tmp_path):
+    fake_ablation(store, folds=1, seeds=1)
+    text = learning_curves(store, "demo", tmp_path / "one.svg").read_text()
+    assert "none where one trial, n = 1" in text
+    fake_ablation(store, "many")
+    assert "none where" not in learning_curves(store, "many", tmp_path / "many.svg").read_text()
+
+
 def test_a_search_is_drawn(store, tmp_path):
     fake_search(store)
     check(learning_curves(store, "hunt", tmp_path / "search.png"))

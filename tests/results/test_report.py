@@ -294,7 +294,7 @@ def test_the_question_the_best_and_the_layout_are_those_of_the_study(store):
     text = page(store, "demo")
     assert "Does it help?" in section(text, "question")
     assert "Rows: loss; columns: width." in section(text, "table")
-    assert len(re.findall("<td[^>]*><strong>0.8", text)) == 1
+    assert len(re.findall("<summary[^>]*><strong>0.8", text)) == 1
     # Along K, which every trial measures, there is a mean for each K.
     layout = {"rows": "arm", "columns": "k", "arms": {}}
     store.write("studies", "demo", [study | {"layout": json.dumps(layout), "metric": "test_knn_accuracy"}])
@@ -315,6 +315,33 @@ def test_the_band_of_the_curves_is_the_interval_of_the_table(store):
     [(epoch, *interval)] = band(found, curves)
     # Seeds are averaged first: 0.01, 0.11 and 0.21, with 50 test images and 160 training images.
     assert (epoch, interval) == (1, pytest.approx(mean_interval([0.01, 0.11, 0.21], 50 / 160)))
+
+
+def test_what_shows_no_spread_has_no_band(store):
+    """One trial, or trials that agree, do not say that nothing varies."""
+    fake_ablation(store)
+    found = Found.read(store, "demo")
+    assert band(found, [((0, 0), [(1, 0.5)])]) == [(1, 0.5, None, None)]
+    assert band(found, [((fold, 0), [(1, 0.25)]) for fold in range(3)]) == [(1, 0.25, None, None)]
+    assert "no band where" not in page(store, "demo")
+    fake_ablation(store, "one", folds=1, seeds=1)
+    assert "no band where one trial (n = 1), or equal ones, show no spread" in section(page(store, "one"), "curves")
+    assert 'class="band' not in re.search('<section id="curves".*?</section>', page(store, "one"), re.DOTALL)[0]
+
+
+def test_every_cell_of_its_tables_names_its_trials(store):
+    fake_ablation(store, folds=2, seeds=1)
+    text = re.search('<section id="table".*?</section>', page(store, "demo"), re.DOTALL)[0]
+    first, second = re.findall("<tr><th scope=.row.*?</tr>", text)[:2]
+    # The trials of the arm unfold at its n, those of both arms at the difference; the other cells name them in their title.
+    assert re.findall('<div class="keys">(.*?)</div>', first) == ["demo-0-0-0<br>demo-0-1-0"]
+    both = "demo-1-0-0<br>demo-1-1-0<br>demo-0-0-0<br>demo-0-1-0"
+    assert re.findall('<div class="keys">(.*?)</div>', second) == ["demo-1-0-0<br>demo-1-1-0", both]
+    titles = re.findall('title="(.*?)"', second)
+    assert titles == 3 * ["2 trials: demo-1-0-0 demo-1-1-0"] + 4 * [
+        "4 trials: demo-1-0-0 demo-1-1-0 demo-0-0-0 demo-0-1-0"
+    ]
+    assert "<strong>" in first + second
 
 
 def test_confusion_is_added_up_and_shared_out_by_row(store):
