@@ -22,6 +22,10 @@ from study.records import Row
 # A trial that a rule of the schedule stopped would have gone on under another one; whatever else ended it ends it again.
 _CUT = ("asha", "racing", "budget", None)
 _NEIGHBOURS = 5
+_COLUMNS = (
+    *("trial_key", "study", "method", "status", "stopped_by", "epochs", "epochs_planned"),
+    *("seconds", "setup_seconds", "started_at", "ended_at", "host", "device"),
+)
 
 
 class Played(NamedTuple):
@@ -30,13 +34,15 @@ class Played(NamedTuple):
     Attributes:
         key: of the trial.
         method: what was trained.
-        status: done, stopped or failed.
+        status: done, failed, or the rule that stopped it.
         epochs: that it would train if nothing stopped it.
         values: metric after each recorded epoch; NaN where there is none.
         seconds: of each recorded epoch, with what passed between two epochs.
         setup: seconds before the first batch.
         evaluation: seconds after its last epoch, where it was not cut.
         final: metric of the row of a trial that is done, else None.
+        first: whether ASHA looks at it: all but the later folds and seeds that racing gives a proposal.
+        proposal: number of the proposal that it is a part of.
 
     """
 
@@ -49,6 +55,8 @@ class Played(NamedTuple):
     setup: float
     evaluation: float
     final: float | None
+    first: bool = True
+    proposal: int = 0
 
     @property
     def cut(self) -> bool:
@@ -71,6 +79,7 @@ class Recording:
         slots: trials that ran at a time.
         devices: what they ran on.
         wall: seconds from the registration to the last trial's end; NaN where no trial is the study's own.
+        blocks: folds times seeds that a proposal of a search is trained on; 1 in a table.
 
     """
 
@@ -84,6 +93,7 @@ class Recording:
     slots: int
     devices: list[str]
     wall: float
+    blocks: int = 1
     _donors: dict[tuple[str | None, int, int], list[tuple[float, int]]] = field(default_factory=dict)
     _evaluations: dict[str | None, float] = field(default_factory=dict)
 
@@ -159,27 +169,30 @@ def recorded(store: Store, study: str) -> Recording:
         raise StudyError(f"There is no study {study} under {store.root}.{nearest(study, sorted(studies))}")
     row = studies[study]
     metric = row["metric"] if row["metric"] in TABLES["epochs"].schema.names else "val_accuracy"
-    members = store.read("members", ["index", "trial_key"], study=study).to_pylist()
-    columns = (
-        "trial_key",
-        "study",
-        "method",
-        "status",
-        "epochs_planned",
-        "seconds",
-        "setup_seconds",
-        "started_at",
-        "ended_at",
+    search = json.loads(row["config"]).get("search", {}) if row["kind"] == "search" else {}
+    blocks = search.get("folds", 1) * search.get("seeds", 1)
+    wanted = dict.fromkeys((*_COLUMNS, row["metric"]))
+    rows = {found["trial_key"]: found for found in store.read("trials", list(wanted), study=study).to_pylist()}
+    members = store.read("members", ["index", "fold", "seed", "trial_key"], study=study).to_pylist()
+    # Blocks of a proposal wait for one another: they are taken in the order in which they began, what never began comes last.
+    begun = {key: found["started_at"] for key, found in rows.items() if blocks > 1 and found["started_at"] is not None}
+    last = max(begun.values(), default=None)
+    members.sort(
+        key=lambda one: (begun.get(one["trial_key"], last) if begun else 0, one["index"], one["seed"], one["fold"])
     )
-    wanted = list(dict.fromkeys([*columns, "host", "device", "stopped_by", row["metric"]]))
-    rows = {found["trial_key"]: found for found in store.read("trials", wanted, study=study).to_pylist()}
-    keys = list(dict.fromkeys(member["trial_key"] for member in sorted(members, key=lambda member: member["index"])))
+    places = {
+        one["trial_key"]: (one["index"], blocks == 1 or (one["fold"], one["seed"]) == (0, 0))
+        for one in reversed(members)
+    }
+    # What racing saved was never begun.
+    saved = {key for key, found in rows.items() if found["stopped_by"] == "racing" and not found["epochs"]}
+    keys = [key for key in dict.fromkeys(one["trial_key"] for one in members) if key not in saved]
     ended = [key for key in keys if key in rows]
     if not ended:
         raise StudyError(f"No trial of {study} has ended, so that there is nothing to replay.")
     curves = _curves(store, study, metric, ended)
     latency = _latency(rows, curves)
-    trials = [_played(rows[key], *curves[key], row["metric"], latency) for key in ended]
+    trials = [_played(rows[key], *curves[key], row["metric"], latency, *places[key]) for key in ended]
     own = [rows[key] for key in ended if rows[key]["study"] == study and rows[key]["started_at"] is not None]
     first, wall = math.nan, math.nan
     if own:
@@ -187,7 +200,7 @@ def recorded(store: Store, study: str) -> Recording:
         wall = (max(found["ended_at"] for found in own) - row["created_at"]).total_seconds()
     gap, slots = gaps([(found["host"], found["started_at"], found["ended_at"]) for found in own])
     devices = sorted({found["device"] for found in own if found["device"]})
-    return Recording(study, row, metric, trials, len(keys) - len(ended), first, gap, slots, devices, wall)
+    return Recording(study, row, metric, trials, len(keys) - len(ended), first, gap, slots, devices, wall, blocks)
 
 
 def _curves(store: Store, study: str, metric: str, keys: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:
@@ -216,16 +229,26 @@ def _latency(rows: dict[str, Row], curves: dict[str, tuple[list[float], list[flo
     return max(median(found), 0.0) if found else 0.0
 
 
-def _played(row: Row, values: list[float], seconds: list[float], metric: str, latency: float) -> Played:
+def _played(
+    row: Row, values: list[float], seconds: list[float], metric: str, latency: float, index: int, first: bool
+) -> Played:
     done, setup = row["status"] == "done", row["setup_seconds"] or 0.0
     cut = row["status"] == "stopped" and row["stopped_by"] in _CUT
     paced = [one + latency for one in seconds]
     rest = max((row["seconds"] or 0.0) - setup - sum(paced), 0.0)
-    epochs = row["epochs_planned"] if cut else len(values)
     return Played(
-        row["trial_key"], row["method"], row["status"], epochs, values, paced, setup, 0.0 if cut else rest,
-        row[metric] if done else None,
-    )  # fmt: skip
+        key=row["trial_key"],
+        method=row["method"],
+        status=row["status"] if row["status"] != "stopped" else row["stopped_by"] or "stopped",
+        epochs=row["epochs_planned"] if cut else len(values),
+        values=values,
+        seconds=paced,
+        setup=setup,
+        evaluation=0.0 if cut else rest,
+        final=row[metric] if done else None,
+        first=first,
+        proposal=index,
+    )
 
 
 def gaps(spans: Sequence[tuple[str, datetime, datetime]]) -> tuple[float, int]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from statistics import fmean
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ import numpy as np
 from study.errors import StudyError
 from study.records import Row
 from study.replay import Played
+
+_NO_RUNGS = 1 << 30
 
 
 class Rules(Protocol):
@@ -84,7 +87,7 @@ class Outcome(NamedTuple):
         epochs: that were trained, those that were lost included.
         events: that were played.
         reached: (time, GPU-seconds held until then) when the goal first was; None where it was not.
-        best: (time, value) whenever a trial that is done was better than all before.
+        best: (time, value) whenever a proposal (in a table a trial) that is done was better than all before.
         ended: how many trials ended, by how.
         decisions: in order, where they were asked for.
 
@@ -114,6 +117,7 @@ def simulate(
     rng: np.random.Generator,
     goal: float = math.inf,
     log: bool = False,
+    blocks: int = 1,
 ) -> Outcome:
     """Play trials in their order on machines.
 
@@ -125,12 +129,13 @@ def simulate(
         rng: of the reclaims.
         goal: value whose first reaching is noted.
         log: whether to keep the decisions.
+        blocks: trials of a proposal, whose value is their mean when all of them are done.
 
     Returns:
         What came of it; of equal times the event that was foreseen first comes first.
 
     """
-    return _Play(trials, machines, rules, extend, rng, goal, log).run()
+    return _Play(trials, machines, rules, extend, rng, goal, log, blocks).run()
 
 
 class _Play:
@@ -143,10 +148,13 @@ class _Play:
         rng: np.random.Generator,
         goal: float,
         log: bool,
+        blocks: int,
     ) -> None:
         self.trials, self.machines, self.rules, self.extend, self.rng = trials, machines, rules, extend, rng
         self.keys = _distinct([trial.key for trial in trials])
-        self.brackets = [rules.bracket(key) for key in self.keys] if rules else []
+        # A bracket beyond all rungs has none: ASHA does not look.
+        pairs = zip(self.keys, trials, strict=True)
+        self.brackets = [rules.bracket(key) if trial.first else _NO_RUNGS for key, trial in pairs] if rules else []
         self.values = [trial.values for trial in trials]
         self.seconds = [trial.seconds for trial in trials]
         self.evaluation = [trial.evaluation for trial in trials]
@@ -176,7 +184,8 @@ class _Play:
         self.pushed = 0
         self.used = self.billed = self.lost = 0.0
         self.reclaimed = self.epochs = 0
-        self.goal = goal
+        self.goal, self.blocks = goal, blocks
+        self.finals: dict[int, list[float]] = {}  # of proposals that are not complete
         self.reached: tuple[float, float] | None = None
         self.best: list[tuple[float, float]] = []
         self.ended: dict[str, int] = {}
@@ -223,10 +232,8 @@ class _Play:
             status = "done" if trial.cut else trial.status
             self.epochs += min(epoch, trial.epochs)
             final = self.values[i][-1] if trial.cut else trial.final
-            if status == "done" and final is not None and (not self.best or final > self.best[-1][1]):
-                self.best.append((now, final))
-                if final >= self.goal and self.reached is None:
-                    self.reached = now, self._held(now)
+            if status == "done" and final is not None:
+                self._complete(now, trial.proposal, final)
         else:
             rules, reason = self.rules, None
             if rules is not None:
@@ -249,6 +256,19 @@ class _Play:
         heappush(self.free, slot)
         self._assign(now)
         return True
+
+    def _complete(self, now: float, proposal: int, final: float) -> None:
+        """A trial is done; with the last one of a proposal its value is known."""
+        if self.blocks > 1:
+            finals = self.finals.setdefault(proposal, [])
+            finals.append(final)
+            if len(finals) < self.blocks:
+                return
+            final = fmean(self.finals.pop(proposal))
+        if not self.best or final > self.best[-1][1]:
+            self.best.append((now, final))
+            if final >= self.goal and self.reached is None:
+                self.reached = now, self._held(now)
 
     def _next(self, now: float, slot: int, i: int, epoch: int) -> None:
         """Foresee the report of the epoch after `epoch`; that of the last one comes after the evaluation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,33 +109,40 @@ class Summary(NamedTuple):
 def replay(recording: Recording, setup: Setup, count: int, draws: int, seed: int, goal: float, extend: bool) -> Summary:
     """Replay a recording under one configuration, as it is and over bootstrap draws.
 
-    A draw takes `count` trials with replacement from the recorded ones (from the first `count`, where fewer are asked for) and keeps
-    them in planned order, so that what a search proposed late stays late. Draws differ in the trials, in how cut curves go on, and
-    in when machines are reclaimed; draw i is the same for all configurations.
+    A draw takes `count` trials with replacement from the recorded ones (from the first `count`, where fewer are asked for), those of a
+    proposal together, and keeps them in planned order, so that what a search proposed late stays late. Draws differ in the trials, in
+    how cut curves go on, and in when machines are reclaimed; draw i is the same for all configurations.
 
     Raises:
         StudyError: where curves would have to be extended that may not be.
 
     """
     pool = recording.trials[:count]
+    proposals: dict[int, list[Played]] = defaultdict(list)
+    for trial in pool:
+        proposals[trial.proposal].append(trial)
+    groups = list(proposals.values())
     cut: set[str] = set()
 
     def one(chosen: Sequence[Played], draw: int) -> Outcome:
         rng = np.random.default_rng([seed, draw])
         rules = setup.schedule.rules(max(trial.epochs for trial in recording.trials), recording.metric)
-        outcome = simulate(chosen, setup.machines, rules, partial(_extend, recording, rng, cut), rng, goal)
+        extension = partial(_extend, recording, rng, cut)
+        outcome = simulate(chosen, setup.machines, rules, extension, rng, goal, blocks=recording.blocks)
         if cut and not extend:
             raise StudyError(
-                f"Under {setup.schedule.name} {len(cut)} trials of {recording.study} would go on that were stopped early, and nothing "
-                "recorded says how: leave out extend=refuse to have their curves drawn from like completed trials."
+                f"Under {setup.schedule.name} {len(cut)} trials of {recording.study} would go on that were stopped early, and "
+                "nothing recorded says how: leave out extend=refuse to have their curves drawn from like completed trials."
             )
         return outcome
 
     recorded = one(pool, 0) if count == len(pool) else None
     drawn = []
     for draw in range(1, draws + 1):
-        numbers = np.sort(np.random.default_rng([seed, draw, 1]).integers(len(pool), size=count)).tolist()
-        drawn.append(one([pool[i] for i in numbers], draw))
+        wanted = round(count * len(groups) / len(pool))
+        numbers = np.sort(np.random.default_rng([seed, draw, 1]).integers(len(groups), size=wanted)).tolist()
+        chosen = [trial._replace(proposal=i) for i, number in enumerate(numbers) for trial in groups[number]]
+        drawn.append(one(chosen, draw))
     return Summary(setup, recorded, drawn, len(cut))
 
 
