@@ -7,6 +7,7 @@ ICMI 2016. The labels are those of its majority mode, as microsoft/FERPlus compu
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -64,6 +65,8 @@ class Row(NamedTuple):
 def scan(root: str | Path, *, labels: str = "label.csv") -> Listing:
     """Find the images and vote on their labels.
 
+    An image with two rows that contradict each other is left out, as nobody can say which is right.
+
     Args:
         root: a checkout of microsoft/FERPlus with the images, as PNG files or as fer2013.csv.
         labels: "label.csv", in each of the three folders: 25045, 3191 and 3137 images, what the published tables used; or
@@ -71,7 +74,7 @@ def scan(root: str | Path, *, labels: str = "label.csv") -> Listing:
             a later script of theirs out of fer2013new.csv and has its counts.
 
     Raises:
-        DatasetError: labels or images are missing, contradict each other, or do not belong together.
+        DatasetError: labels or images are missing, or do not belong together.
 
     """
     one_of("labels", labels, ("label.csv", NEW))
@@ -83,27 +86,29 @@ def scan(root: str | Path, *, labels: str = "label.csv") -> Listing:
     pictures, others, tables = _pictures(root)
     left_out += others
     faces: list[Face] = []
-    seen: dict[str, Row] = {}
+    said: dict[str, set[tuple[str, tuple[int, ...]]]] = defaultdict(set)
     for row in read:
-        before = seen.setdefault(row.name, row) if row.name else row
-        if before.votes != row.votes or before.part != row.part:
-            raise DatasetError(
-                f"expected one row for {row.name}, found other votes in {before.where} and {row.where}; take the released files."
-            )
+        if row.votes:
+            said[row.name].add((row.part, row.votes))
+    taken: set[str] = set()
+    for row in read:
         label, reason = majority(row.votes)
         if not row.votes:
             left_out.append(LeftOut(row.where, "row is not a name and ten votes"))
         elif not row.name:
             left_out.append(LeftOut(row.where, "removed by FER+: no image name"))
-        elif before is not row:
+        elif len(said[row.name]) > 1:
+            left_out.append(LeftOut(row.where, "rows of one image that contradict each other"))
+        elif row.name in taken:
             left_out.append(LeftOut(row.where, "the same row again"))
         elif label is None:
             left_out.append(LeftOut(row.where, reason))
         elif (row.part, row.name) not in pictures:
             left_out.append(LeftOut(row.where, "image is missing"))
         else:
+            taken.add(row.name)
             faces.append(Face(pictures[row.part, row.name], label, row.name, row.name, row.part))
-    rows_of = {(row.part, name) for name, row in seen.items()}
+    rows_of = {(row.part, row.name) for row in read}
     unlisted = [source for place, source in pictures.items() if place not in rows_of]
     left_out += [
         LeftOut(f"{source.file.relative_to(root).as_posix()} {source.part}".rstrip(), f"no row in {labels}")

@@ -7,7 +7,8 @@ of the images fix the split. The field reports accuracy and, as the classes are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datasets.card import Card
@@ -66,12 +67,14 @@ Pictures = dict[str, Path]
 def scan(root: str | Path, *, version: str = "aligned") -> Listing:
     """Find the images and their labels.
 
+    An image with two labels is left out, as nobody can say which is right.
+
     Args:
         root: the folder that holds EmoLabel and Image, or Kaggle's copy of it.
         version: "aligned", 100 x 100 pixels, or "original", the whole photographs.
 
     Raises:
-        DatasetError: the label file or the images are missing, labels contradict each other or are those of the compound set.
+        DatasetError: the label file or the images are missing, or labels are those of the compound set.
 
     """
     one_of("version", version, ("aligned", "original"))
@@ -87,23 +90,22 @@ def scan(root: str | Path, *, version: str = "aligned") -> Listing:
             "set dataset.root to the folder of the basic set, not of the compound one."
         )
     faces: list[Face] = []
-    taken: dict[str, str] = {}
+    contested = _contested(labels)
+    taken: set[str] = set()
     for where, name, number in labels:
         part = re.match("(train|test)_", name)
-        if name in taken and taken[name] != number:
-            raise DatasetError(
-                f"expected one label for {name}, found {taken[name]} and, in {where}, {number}; take the released labels."
-            )
-        if name in taken:
-            left_out.append(LeftOut(where, "the same image again"))
-        elif number not in _NUMBERS:
+        if number not in _NUMBERS:
             left_out.append(LeftOut(where, "label is none of 1 to 7"))
+        elif name in contested:
+            left_out.append(LeftOut(where, "two labels for one image"))
+        elif name in taken:
+            left_out.append(LeftOut(where, "the same image again"))
         elif part is None:
             left_out.append(LeftOut(where, "name begins neither with train_ nor with test_"))
         elif name not in pictures:
             left_out.append(LeftOut(where, "image is missing"))
         else:
-            taken[name] = number
+            taken.add(name)
             faces.append(Face(ImageFile(pictures[name]), int(number) - 1, name, name, part[1]))
     named = {name for _, name, _ in labels}
     left_out += [
@@ -132,7 +134,7 @@ def _release(base: Path, root: Path, version: str, left_out: list[LeftOut]) -> t
     outer = subfolder(optional(base, "Image") or base, version, holds=f"the {version} images")
     inner, images, others = innermost(outer, root)
     left_out += [LeftOut((inner / name).relative_to(root).as_posix(), "not an image file") for name in others]
-    return labels, _by_name(((inner / name) for name in images), root, version, left_out), [file]
+    return labels, dict(_named((inner / name for name in images), root, version, left_out)), [file]
 
 
 def _kaggle(base: Path, root: Path, version: str, left_out: list[LeftOut]) -> tuple[Rows, Pictures, list[Path]]:
@@ -150,26 +152,34 @@ def _kaggle(base: Path, root: Path, version: str, left_out: list[LeftOut]) -> tu
         holds = "Kaggle's copy; the official one has EmoLabel and Image"
         images, others = labelled_images(subfolder(folder, part, holds=holds), _NUMBERS, root)
         left_out += others
-        found = _by_name((file for _, file in images), root, version, left_out)
-        for name in [name for name in found if not name.startswith(f"{part}_")]:
-            left_out.append(LeftOut(found.pop(name).relative_to(root).as_posix(), f"not named as an image of {part}"))
-        pictures.update(found)
         sorted_as = {file: _NUMBERS[label] for label, file in images}
-        in_folders = [(file.relative_to(root).as_posix(), name, sorted_as[file]) for name, file in found.items()]
+        in_folders: Rows = []
+        for name, file in _named(sorted_as, root, version, left_out):
+            where = file.relative_to(root).as_posix()
+            if name.startswith(f"{part}_"):
+                pictures[name] = file
+                in_folders.append((where, name, sorted_as[file]))
+            else:
+                left_out.append(LeftOut(where, f"not named as an image of {part}"))
         table = optional(base, f"{part}_labels.csv")
         if table is None:
             labels += in_folders
             continue
         files.append(table)
         in_table = _table(table, root, left_out)
-        numbers = {name: number for _, name, number in in_table}
-        for where, name, number in in_folders:
-            if numbers.get(name, number) != number:
-                raise DatasetError(
-                    f"expected {where} to have the label of its folder, found {numbers[name]} in {table}; take the released files."
-                )
-        labels += in_table
+        # Of a folder that agrees with the table nothing needs to be said twice.
+        contested = _contested(in_table + in_folders)
+        labels += in_table + [row for row in in_folders if row[1] in contested]
     return labels, pictures, files
+
+
+def _contested(labels: Rows) -> set[str]:
+    """Images with more than one label."""
+    numbers: dict[str, set[str]] = defaultdict(set)
+    for _, name, number in labels:
+        if number in _NUMBERS:
+            numbers[name].add(number)
+    return {name for name, said in numbers.items() if len(said) > 1}
 
 
 def _table(file: Path, root: Path, left_out: list[LeftOut]) -> Rows:
@@ -187,23 +197,18 @@ def _table(file: Path, root: Path, left_out: list[LeftOut]) -> Rows:
     return labels
 
 
-def _by_name(files: Iterator[Path], root: Path, version: str, left_out: list[LeftOut]) -> Pictures:
-    """Images by their name in the label file.
-
-    Raises:
-        DatasetError: two have one name, in folders that say different things.
-
-    """
-    pictures: Pictures = {}
+def _named(files: Iterable[Path], root: Path, version: str, left_out: list[LeftOut]) -> Iterator[tuple[str, Path]]:
+    """Images by their name in the label file; of two in one folder the first."""
+    seen: set[tuple[Path, str]] = set()
     for file in files:
         name = file.stem.removesuffix("_aligned")
-        relative = file.relative_to(root).as_posix()
+        reason = ""
         if (name != file.stem) != (version == "aligned"):
-            left_out.append(LeftOut(relative, f"name is not that of one of the {version} images"))
-        elif name not in pictures:
-            pictures[name] = file
-        elif pictures[name].parent == file.parent:
-            left_out.append(LeftOut(relative, "the same image again"))
-        else:
-            raise DatasetError(f"expected {file.name} in one folder, found it in {pictures[name]} too; keep one.")
-    return pictures
+            reason = f"name is not that of one of the {version} images"
+        elif (file.parent, name) in seen:
+            reason = "the same image again"
+        if reason:
+            left_out.append(LeftOut(file.relative_to(root).as_posix(), reason))
+            continue
+        seen.add((file.parent, name))
+        yield name, file
