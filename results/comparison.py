@@ -79,11 +79,12 @@ def comparison_table(store: Store, study: str, read: StudyRows | None = None) ->
         row |= {"published": [one.in_our_unit for one in ours], "published_ids": [one.id for one in ours]}
     others = [one for one in beside(rows.study["published"] or (), dataset, classes, rows.metric) if one.id not in used]
     layout = rows.layout
-    extra = [] if layout else [_others_row(one, rows.metric) for one in others]
+    levels = list(dict.fromkeys(row["column"] for row in found if row["column"] is not None))
+    extra = [_others_row(one, rows.metric, levels) for one in others]
     caption = _caption(rows, ratio, arms, found, extra)
     values = [tuple(row.get(column) for column in COLUMNS) for row in [*found, *extra]]
     if layout:
-        header, lines, marked, keys = _grid(layout, rows.metric, found)
+        header, lines, marked, keys = _grid(layout, rows.metric, found, extra)
     else:
         header, lines, marked, keys = _list(rows.metric, [*found, *extra], known)
     return Table(COLUMNS, values, caption, (header, lines), frozenset(marked), keys, _TYPES)
@@ -158,12 +159,16 @@ def _judge(arms: Sequence[Arm], found: Sequence[Row], ratio: float | None, less_
         row["p_worse"], row["among_best"] = p, None if p is None else p > ALPHA
 
 
-def _others_row(one: Published, metric: str) -> Row:
-    """A number that no arm of ours is about."""
+def _others_row(one: Published, metric: str, levels: Sequence[str]) -> Row:
+    """A number that no arm of ours is about; of a layout in the column that its data set, or the arm it asks for, belongs to."""
     row: Row = dict.fromkeys(COLUMNS)
     empty = {"n": 0, "planned": 0, "failed": 0, "pairs": 0, "replicates": 0, "protocol": "", "trial_keys": []}
     name = f"{one.method} ({one.source})"
-    return row | empty | {"arm": name, "metric": metric, "published": [one.in_our_unit], "published_ids": [one.id]}
+    column = next((level for level in levels if level == one.dataset or f"-{one.arm}-".find(f"-{level}-") >= 0), None)
+    place = {"row": name, "column": column} if levels else {}
+    return (
+        row | empty | place | {"arm": name, "metric": metric, "published": [one.in_our_unit], "published_ids": [one.id]}
+    )
 
 
 def seen(rows: StudyRows, arms: Sequence[str] | None, column: str) -> list[str]:
@@ -277,13 +282,23 @@ def _list(metric: str, found: list[Row], arms: dict[str, Arm]) -> Shown:
     return ((*header, "published") if any_published else header), lines, marked, keys
 
 
-def _grid(layout: Row, metric: str, found: list[Row]) -> Shown:
-    """Rows and columns of two factors."""
+def _grid(layout: Row, metric: str, found: list[Row], extra: list[Row]) -> Shown:
+    """Rows and columns of two factors; under them what others published and no arm of ours is about."""
     placed = {(row["row"], row["column"]): row for row in found if row["row"] is not None}
     names = list(dict.fromkeys(row for row, _ in placed))
     levels = list(dict.fromkeys(column for _, column in placed))
-    with_published = [level for level in levels if any(placed[at]["published"] for at in placed if at[1] == level)]
-    header = (layout["rows"], *levels, *(f"{level}, published" for level in with_published))
+    with_published = [
+        level
+        for level in levels
+        if any(row["published"] for row in (*placed.values(), *extra) if row["column"] == level)
+    ]
+    homeless = any(row["column"] is None for row in extra)
+    header = (
+        layout["rows"],
+        *levels,
+        *(f"{level}, published" for level in with_published),
+        *(["published"] if homeless else []),
+    )
     lines: list[tuple[str, ...]] = []
     marked: set[Cell] = set()
     keys: dict[Cell, tuple[str, ...]] = {}
@@ -297,7 +312,14 @@ def _grid(layout: Row, metric: str, found: list[Row]) -> Shown:
             if row is not None and row["trial_keys"]:
                 keys[place, column] = tuple(row["trial_keys"])
         line += [_published(placed[name, level], metric) if (name, level) in placed else "" for level in with_published]
-        lines.append(tuple(line))
+        lines.append((*line, *([""] if homeless else [])))
+    for name in dict.fromkeys(row["row"] for row in extra):
+        own = [row for row in extra if row["row"] == name]
+        by_level = [
+            "; ".join(_published(row, metric) for row in own if row["column"] == level) for level in with_published
+        ]
+        rest = ["; ".join(_published(row, metric) for row in own if row["column"] is None)] if homeless else []
+        lines.append((name, *("" for _ in levels), *by_level, *rest))
     return header, lines, marked, keys
 
 

@@ -189,6 +189,29 @@ def test_published_numbers_stand_in_a_column_of_their_own(store):
     assert "nothing is computed from them" in table.caption
 
 
+def test_published_numbers_of_no_arm_of_ours_stand_under_a_layout(store):
+    """IDFERM needs neutral faces, which CK+ of seven classes and MMI do not have: there the ablation pretraining has no such arm."""
+    arms = {
+        "softmax-scratch": 0.7,
+        "softmax-pretrained": 0.8,
+        "tuplet_clusters-scratch": 0.7,
+        "tuplet_clusters-pretrained": 0.8,
+    }
+    fake_ablation(store, arms=arms, folds=2, seeds=1, dataset="ckplus")
+    layout = {"rows": "method", "columns": "start", "arms": {arm: arm.split("-") for arm in arms}}
+    ids = [one.id for one in select({"source": "Liu et al. 2019", "table": 5})]
+    config = json.dumps({"dataset": {"name": "ckplus", "classes": 7}})
+    table = laid_out(store, layout, published=ids, config=config)
+    lines = render(table, "md").splitlines()
+    assert lines[0] == "| method | scratch | pretrained | scratch, published | pretrained, published |"
+    assert lines[3].endswith("| 0.9703 | 0.9710 |")
+    assert lines[4] == "| IDFERM (Liu et al. 2019) |  |  | 0.9832 | 0.9835 |"
+    assert {one for row in records(table) for one in row["published_ids"]} == {one for one in ids if "ckplus7" in one}
+    ids += [one.id for one in select({"id": "yang2024-ckplus7-mul_dml"})]
+    lines = render(laid_out(store, layout, published=ids, config=config), "md").splitlines()
+    assert lines[4] == "| Mul-DML (Yang et al. 2024) |  |  |  |  | 0.9849 |"
+
+
 def test_neighbours_and_data_sets_as_columns(store):
     fake_ablation(store, arms={"softmax": 0.7, "sgm": 0.8}, folds=3, seeds=1)
     for row in store.read("trials").to_pylist():

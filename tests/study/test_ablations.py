@@ -73,7 +73,8 @@ def test_every_ablation_plans_its_arms(name, places, weights, capsys):
     own = [f"ablation.factors.start.pretrained.with.weights={weights}"] if name == "pretraining" else []
     assert main(["--dry-run", "--ablation", name, *small, *own]) == 0
     plan_of = capsys.readouterr().out
-    lines = [line for line in plan_of.splitlines() if re.search(r" 2 │ +0 │ +2 ", line)]
+    trials = 2 * load([], name)["seeds"]
+    lines = [line for line in plan_of.splitlines() if re.search(rf" {trials} │ +0 │ +{trials} ", line)]
     assert len(lines) == ARMS[name], plan_of
 
 
@@ -197,6 +198,11 @@ def test_an_ablation_may_say_how_often_it_is_repeated(monkeypatch, tmp_path):
         "metric",
         "arms",
     }
+
+
+def test_convergence_is_compared_over_five_seeds():
+    assert load([], "training_time")["seeds"] == 5
+    assert load(["seeds=2"], "training_time")["seeds"] == 2
 
 
 def test_a_study_keeps_what_its_table_needs(tiny_config, tmp_path):
