@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,13 @@ _NULLABLE: dict[str, type | tuple[type, ...]] = {
     "dataset.cache": str,
     "backbone.weights": str,
     "storage.root": str,
+    "checkpoint.every": int,
+    "checkpoint.root": str,
     "search.cost": str,
     "cluster.cpus": int,
     "cluster.workers": int,
     "cluster.gpus_per_trial": (int, float),
+    "cluster.lease": (int, float),
 }
 _ENGLISH = {int: "an integer", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
 
@@ -114,11 +119,29 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         if "=" not in text or text.startswith(("+", "~")):
             raise StudyError(f"Expected overrides of the form KEY=VALUE, found {text!r}.")
-    try:
-        parsed: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise StudyError(f"An override cannot be read: {' '.join(str(error).split())}") from error
+    parser, parsed, problems = OverridesParser.create(), [], []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException:
+            problems.append(_quoting(parser, text))
+    if problems:
+        raise StudyError("\n".join(problems))
     return parsed
+
+
+def _quoting(parser: OverridesParser, text: str) -> str:
+    """What to do about an override that Hydra cannot read."""
+    key, _, value = text.partition("=")
+    if not value.startswith(("[", "{", "'", '"')):
+        quoted = f"""{key}="{value.replace('"', chr(92) + '"')}\""""
+        with suppress(HydraException):
+            if parser.parse_override(quoted).value() == value:
+                return f"The override {text} has signs that need quotes within those of the shell: write {shlex.quote(quoted)}."
+    return (
+        f"The override {text} cannot be read: close its brackets and quotes, and put a text with other signs than letters, digits, "
+        """and . _ - / : into double quotes, as in 'evaluation.transfer=[{name:folder,root:"~/faces"}]'."""
+    )
 
 
 def _groups() -> dict[str, list[str]]:
@@ -146,7 +169,9 @@ def _check_choice(override: Override, groups: dict[str, list[str]]) -> Iterator[
 
 def _check_value(override: Override, valid: Config, groups: dict[str, list[str]]) -> Iterator[str]:
     key, value = override.key_or_group, override.value()
-    if key not in valid:
+    if key == "dataset.name":
+        yield f"The name of a data set comes with its options: write dataset={value} instead of dataset.name={value}."
+    elif key not in valid:
         yield f"There is no setting {key}.{nearest(key, sorted({*valid, *groups}))}"
     elif not key.startswith(("method.", "ablation.arms.")) and not _fits(
         value, _type_of(key, valid[key]), nullable=key in _NULLABLE
@@ -222,6 +247,11 @@ def _with_paths(config: Config) -> Config:
         storage["root"] = str(DEFAULT_STORE)
     elif "://" not in str(storage["root"]):
         storage["root"] = _absolute(storage["root"])
+    kept = config["checkpoint"]
+    if kept["root"] is None:
+        kept["root"] = f"{storage['root']}/checkpoints"
+    elif "://" not in str(kept["root"]):
+        kept["root"] = _absolute(kept["root"])
     weights = config["backbone"]["weights"]
     if weights not in (None, "imagenet"):
         config["backbone"]["weights"] = _absolute(weights)

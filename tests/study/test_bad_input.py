@@ -155,7 +155,7 @@ def test_other_mistakes(refused, arguments, words):
             "part 'test' in synthetic, found 840 images in no part",
         ),
         (["evaluation.transfer=[{name:sinthetic}]"], "did you mean 'synthetic'"),
-        (["dataset.name=sinthetic"], "did you mean 'synthetic'"),
+        (["dataset=synthetic", "dataset.name=folder"], "write dataset=folder instead of dataset.name=folder."),
         (["fold_rule=official"], "expected 1 fold for the rule official, found 2; leave folds out"),
         (["fold_rule=leave_one_out"], "expected 4 folds, one for each subject, for the rule leave_one_out, found 2"),
         (["method=rml", "sampler=shuffle"], "needs sampler=balanced: leave out sampler=shuffle"),

@@ -45,7 +45,14 @@ def test_every_file_begins_with_a_command_that_composes(file):
         ("epochs=true", ["epochs", "an integer"]),
         ("epochs", ["KEY=VALUE"]),
         ("+new=3", ["KEY=VALUE"]),
-        ("method.thresholds=[0.3", ["cannot be read"]),
+        ("method.thresholds=[0.3", ["cannot be read", "close its brackets"]),
+        ("evaluation.transfer=[{name:folder,root:~/x}]", ["cannot be read", "double quotes"]),
+        ("two words=3", ["cannot be read"]),
+        ("dataset.root=~/CK+", ["""write 'dataset.root="~/CK+"'."""]),
+        ("dataset.root=a=b", ["""write 'dataset.root="a=b"'."""]),
+        ('dataset.root=a~"b', ["""write 'dataset.root="a~\\"b"'."""]),
+        ("dataset.subject_pattern=^([^_]+)_", ["""write 'dataset.subject_pattern="^([^_]+)_"'."""]),
+        ("dataset.name=folder", ["write dataset=folder"]),
     ],
 )
 def test_a_bad_override_is_named_with_what_was_expected(override, words):
@@ -53,6 +60,15 @@ def test_a_bad_override_is_named_with_what_was_expected(override, words):
         load([override])
     assert all(word in str(caught.value) for word in words)
     assert "\n" not in str(caught.value)
+    assert "Exception" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["~/CK+", "^([^_]+)_", 'a~"b', "a=b", "P(.)'s", "é"])
+def test_what_a_sentence_says_to_write_is_read_as_it_was_meant(value):
+    with pytest.raises(StudyError) as caught:
+        load(["dataset=folder", f"dataset.subject_pattern={value}"])
+    (word,) = shlex.split(str(caught.value).partition("write ")[2].removesuffix("."))
+    assert load(["dataset=folder", word])["dataset"]["subject_pattern"] == value
 
 
 def test_all_mistakes_are_shown_together():
