@@ -1,0 +1,18 @@
+"""Print what faults lose and double: every kind, at every moment of two studies.
+
+python -m tests.faults.sweep
+"""
+
+import tempfile
+from pathlib import Path
+
+from tests.faults.harness import KINDS, Played
+
+if __name__ == "__main__":
+    print("| fault | moments | struck | rows lost | rows doubled or changed |\n|---|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        studies = [Played("table", Path(one)), Played("search", Path(other))]
+        for kind, meaning in KINDS.items():
+            outcomes = [study.strike(kind, moment) for study in studies for moment in range(study.moments)]
+            struck, lost, more, _ = map(sum, zip(*outcomes, strict=True))
+            print(f"| {meaning} | {len(outcomes)} | {struck} | {lost} | {more} |", flush=True)
