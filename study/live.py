@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from results import Store
+from results.files import write_file
+from results.page import halted
 from study.config import ROOT
 
 
@@ -30,6 +34,8 @@ class LivePage:
         self.command = [sys.executable, str(ROOT / "results" / "report.py"), study, f"storage.root={root}", "--live"]
         self.every, self.begun = every, -float("inf")
         self.local = "://" not in root
+        self.page = Path(root) / "reports" / study / "report.html"
+        self.resume = f"python study/run.py --resume {shlex.quote(study)} {shlex.quote(f'storage.root={root}')}"
         self.writer: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> LivePage:
@@ -37,10 +43,16 @@ class LivePage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """What is being written is given up: the report at the end of the study takes its place."""
+        """What is being written is given up, and the page that is there is no longer live, however the study ended.
+
+        The report at the end of a study takes its place; after an interruption it stays, and says how to go on.
+        """
         if self.writer is not None:
             self.writer.kill()
             self.writer.wait()
+        with contextlib.suppress(OSError):
+            if self.local:
+                write_file(self.page, halted(self.page.read_text(encoding="utf-8"), self.resume).encode())
 
     def look(self) -> None:
         """Begin a page where it is time for one, and none is being written; never waits and never fails."""

@@ -32,6 +32,8 @@ SECTIONS: tuple[tuple[str, str, Callable[[Found], str]], ...] = (
 STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
 OF_THE_BEST = ("confusion", "distances", "map", "diagnostics")  # sections that show a search's best trial alone
 REFRESH = 30  # seconds
+AGAIN = f'<meta http-equiv="refresh" content="{REFRESH}">\n'
+LOOKS = f"; this page looks again every {REFRESH} s"
 
 
 def page(store: Store, study: str, live: bool = False) -> str:
@@ -48,7 +50,7 @@ def page(store: Store, study: str, live: bool = False) -> str:
     """
     found = Found.read(store, study)
     planned, ended = _planned(found), len(found.trials)
-    again = f'<meta http-equiv="refresh" content="{REFRESH}">\n' if live and ended < planned else ""
+    again = AGAIN if live and ended < planned else ""
     links = "".join(f'<li><a href="#{name}">{esc(title)}</a></li>' for name, title, _ in SECTIONS)
     parts = [_section("question", "Question", _question(found))]
     parts += [_section(name, title, _whose(found, name) + draw(found)) for name, title, draw in SECTIONS]
@@ -63,6 +65,17 @@ def page(store: Store, study: str, live: bool = False) -> str:
         f'<nav aria-label="Contents"><ul><li><a href="#question">Question</a></li>{links}</ul></nav>\n</header>\n<main>\n'
         f"{''.join(parts)}</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
+
+
+def halted(text: str, resume: str) -> str:
+    """The page of a study on which nobody works any more: a browser looks no more, and a reader is told how to go on.
+
+    Args:
+        text: a page.
+        resume: the command.
+
+    """
+    return text.replace(AGAIN, "", 1).replace(LOOKS, f"; nobody works on it any more, go on with {esc(resume)}", 1)
 
 
 def _section(name: str, title: str, body: str) -> str:
@@ -96,9 +109,7 @@ def _state(found: Found, planned: int, refreshed: bool) -> str:
     stopped = f", {states.count('stopped')} stopped early" if "stopped" in states else ""
     parts = [f"{done}{stopped}, {states.count('failed')} failed"]
     if left := planned - len(states):
-        parts.append(
-            f"{left} not begun or not ended" + (f"; this page looks again every {REFRESH} s" if refreshed else "")
-        )
+        parts.append(f"{left} not begun or not ended" + (LOOKS if refreshed else ""))
     if ended:
         parts.append(f"the last ended at {text(max(ended))}")
     bar = (
