@@ -270,5 +270,6 @@ def gaps(spans: Sequence[tuple[str, datetime, datetime]]) -> tuple[float, int]:
         if place:
             found.append((start - free[host].pop(place - 1)).total_seconds())
         free[host].insert(bisect_left(free[host], end), end)
-    usual = [gap for gap in found if gap <= 10 * median(found)]
+    most = 10 * median(found) if found else 0.0
+    usual = [gap for gap in found if gap <= most]
     return (fmean(usual) if usual else 0.0), sum(len(ends) for ends in free.values())
