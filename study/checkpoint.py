@@ -11,9 +11,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +22,19 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
+from results import StoreError
 from results.files import remove, write_file
 from study import provenance
 from study.records import Row
 from study.spec import TrialSpec
 
+if TYPE_CHECKING:
+    from results.remote import Remote
+
 FORMAT = 1
 SUFFIX, ASIDE = ".checkpoint", ".tmp"
-# Days after which nobody goes on with a trial, and seconds after which a file that is being written is one that was cut off.
-ABANDONED_DAYS, CUT_OFF = 30, 3600
+# Seconds after which nobody goes on with a trial, and after which a file that is being written is one that was cut off.
+ABANDONED, CUT_OFF = 30 * 86400.0, 3600.0
 _TREE, _TAG = "tree", "\0"
 _log = logging.getLogger(__name__)
 
@@ -49,15 +54,21 @@ def identity(spec: TrialSpec, device: torch.device) -> Row:
 
 
 class Checkpoints:
-    """The checkpoints under one root, by trial key.
+    """The checkpoints under one root, by trial key. A trial does without where the root cannot be reached: that is logged, not raised.
 
     Args:
-        root: a folder that all workers see.
+        root: a folder, or s3://BUCKET/PREFIX, that all workers see.
 
     """
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root)
+        self._place: _Folder | Remote
+        if "://" in root:
+            from results.remote import Remote
+
+            self._place = Remote(root)
+        else:
+            self._place = _Folder(Path(root))
 
     def save(self, made_by: Row, state: Row) -> None:
         """Write the state of a trial in the place of its last one, whole or not at all.
@@ -66,24 +77,21 @@ class Checkpoints:
             made_by: the identity of the trial.
             state: plain data, of mdml.state: tensors, arrays, numbers, text, lists, tuples and dicts.
 
-        Raises:
-            OSError: it cannot be written.
-
         """
-        write_file(self._path(made_by["trial_key"]), pack({"made_by": made_by, "state": state}))
+        data = pack({"made_by": made_by, "state": state})
+        try:
+            self._place.put(made_by["trial_key"] + SUFFIX, data)
+        except (OSError, StoreError) as error:
+            _log.warning("Trial %s goes on without a checkpoint: %s", made_by["trial_key"][:12], error)
 
     def load(self, made_by: Row) -> Row | None:
         """The last state of a trial, on the device that its tensors were on; None where there is none that can be used.
 
         What cannot be used is removed.
-
-        Raises:
-            OSError: it is there and cannot be read.
-
         """
         key = made_by["trial_key"]
         try:
-            found = unpack(self._path(key).read_bytes())
+            found = unpack(self._place.get(key + SUFFIX))
             differing = sorted(name for name in made_by if found["made_by"].get(name) != made_by[name])
             if not differing:
                 state: Row = found["state"]
@@ -93,56 +101,106 @@ class Checkpoints:
             return None
         except (ValueError, KeyError) as error:
             reason = f"it is damaged ({error})"
+        except (OSError, StoreError) as error:
+            _log.warning("Trial %s begins anew, since its checkpoint cannot be read: %s", key[:12], error)
+            return None
         _log.warning("The checkpoint of trial %s is removed and the trial begins anew: %s.", key[:12], reason)
-        self.remove(key)
+        self.remove([key])
         return None
 
-    def remove(self, key: str) -> None:
-        """Remove the checkpoint of a trial, if there is one."""
-        remove(self._path(key))
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove the checkpoints of trials, those that are gone included; what stays is swept later."""
+        try:
+            self._place.delete([key + SUFFIX for key in keys])
+        except (OSError, StoreError) as error:
+            _log.warning("A checkpoint cannot be removed: %s", error)
 
     def sweep(self, ended: Collection[str]) -> None:
         """Remove the checkpoints of trials that have ended or were given up, and what was left of writing one."""
-        now = time.time()
-        for path in self._files():
-            try:
-                age = now - path.stat().st_mtime
-                aside = path.name.startswith(".") and path.suffix == ASIDE and age > CUT_OFF
-                if aside or (path.suffix == SUFFIX and (path.stem in ended or age > ABANDONED_DAYS * 86400)):
-                    remove(path)
-            except FileNotFoundError:
-                continue
-
-    def _files(self) -> Iterable[Path]:
-        return sorted(self.root.iterdir()) if self.root.is_dir() else []
-
-    def _path(self, key: str) -> Path:
-        return self.root / f"{key}{SUFFIX}"
+        try:
+            unwanted = [
+                entry.name
+                for entry in self._place.entries("")
+                if (entry.name.endswith(ASIDE) and entry.age > CUT_OFF)
+                or (entry.name.endswith(SUFFIX) and entry.name.removesuffix(SUFFIX) in ended)
+                or entry.age > ABANDONED
+            ]
+            self._place.delete(unwanted)
+        except (OSError, StoreError) as error:
+            _log.warning("Old checkpoints cannot be removed: %s", error)
 
 
-class Pace:
-    """When to write a checkpoint: it costs at most 2 % of a trial's time, and a minute of training is not worth one.
+class Keeper:
+    """Keeps one trial: it costs at most 2 % of the trial's time, and a minute of training is not worth it.
 
     Args:
-        every: epochs between two; 0 for none, None for as often as that.
+        checkpoints: where.
+        spec: of the trial.
+        device: that it is trained on.
+        every: epochs between two checkpoints; 0 for none, None for as often as that.
 
     """
 
     SHARE, LEAST = 0.02, 60.0
 
-    def __init__(self, every: int | None) -> None:
-        self.every, self.cost = every, 0.0
-        self.last = time.monotonic()
+    def __init__(self, checkpoints: Checkpoints, spec: TrialSpec, device: torch.device, every: int | None) -> None:
+        self._checkpoints, self._every, self._made_by = checkpoints, every, identity(spec, device)
+        self._epoch, self._last, self._cost, self._kept = 0, time.monotonic(), 0.0, False
 
-    def due(self, epoch: int) -> bool:
-        """Whether to write one after this epoch."""
-        if self.every is not None:
-            return self.every > 0 and epoch % self.every == 0
-        return time.monotonic() - self.last >= max(self.LEAST, self.cost / self.SHARE)
+    def found(self) -> Row | None:
+        """The state that the trial goes on from, or None."""
+        state = None if self._every == 0 else self._checkpoints.load(self._made_by)
+        if state is not None:
+            self._epoch, self._kept = len(state["training"]["records"]), True
+        return state
 
-    def written(self, seconds: float) -> None:
-        """One was written, which took so long."""
-        self.cost, self.last = seconds, time.monotonic()
+    def after(self, epoch: int, state: Callable[[], Row]) -> None:
+        """After every epoch: write a checkpoint where one is due."""
+        begun = time.monotonic()
+        if self._every is None:
+            due = begun - self._last >= max(self.LEAST, self._cost / self.SHARE)
+        else:
+            due = self._every > 0 and epoch % self._every == 0
+        if due and epoch > self._epoch:
+            self._checkpoints.save(self._made_by, state())
+            self._last = time.monotonic()
+            self._cost, self._kept = self._last - begun, True
+
+    def ended(self) -> None:
+        """The trial is committed."""
+        if self._kept:
+            self._checkpoints.remove([self._made_by["trial_key"]])
+
+
+class _Entry(NamedTuple):
+    """A file of a folder: its name, and its age in seconds."""
+
+    name: str
+    age: float
+
+
+class _Folder:
+    """What a results.remote.Remote is to a bucket, to a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def get(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
+
+    def put(self, name: str, data: bytes) -> bool:
+        write_file(self._root / name, data)
+        return True
+
+    def delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            remove(self._root / name)
+
+    def entries(self, prefix: str) -> Iterator[_Entry]:
+        now = time.time()
+        for path in sorted(self._root.glob(f"{prefix}*")):
+            with suppress(FileNotFoundError):
+                yield _Entry(path.name, now - path.stat().st_mtime)
 
 
 def pack(state: Row) -> bytes:

@@ -34,9 +34,11 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
 from results import Store, StoreError
+from study.checkpoint import Checkpoints
 from study.config import ROOT, Config
 from study.dispatch import Dispatch, Source
 from study.errors import StudyError
+from study.lease import patience
 from study.progress import Display
 from study.records import Row, curves
 from study.spec import LOST_WORKER, TrialSpec
@@ -51,8 +53,8 @@ WORKER_DEATHS = 8
 COMPACT_EVERY = 500
 # Trials that have ended which Tune keeps.
 KEPT = 100
-# Seconds of silence after which a worker is replaced; it notices by itself before, unless its whole process stands still.
-LEASE = 3600.0
+# How many times what a step may take is silence after which a worker is replaced: it ends itself before, unless it stands still.
+SILENCE = 1.5
 
 
 class Recorder(tune.Callback):
@@ -65,7 +67,7 @@ class Recorder(tune.Callback):
         metric: column of the trial's row to show.
         ended: called with the row of every trial that ended.
         reasons: which rule stopped a trial, by Tune's id, where a scheduler keeps that.
-        lease: seconds after which a trial that says nothing has lost its worker.
+        patience: seconds that a trial's first step may take; later ones come with the results.
 
     """
 
@@ -77,12 +79,12 @@ class Recorder(tune.Callback):
         metric: str,
         ended: Callable[[Row], None],
         reasons: Mapping[str, str],
-        lease: float,
+        patience: float,
     ) -> None:
         self.spool, self.code, self.display, self.metric, self.ended = spool, code, display, metric, ended
-        self.reasons, self.lease = reasons, lease
+        self.reasons, self.patience = reasons, patience
         self.results: dict[str, dict[int, Row]] = {}  # of a running trial: its last result of each epoch
-        self.heard: dict[str, float] = {}
+        self.due: dict[str, float] = {}  # when a running trial must have been heard from
         self.deaths: Counter[str] = Counter()
         self.refused: StoreError | None = None
         self._looked = time.monotonic()
@@ -94,14 +96,14 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial has a worker."""
-        self.heard[trial.trial_id] = time.monotonic()
+        self.due[trial.trial_id] = time.monotonic() + SILENCE * self.patience
         self.display.started(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: Row, **info: Any
     ) -> None:
         """Keep the curve; what a worker repeats that took the trial over stands in the place of what there was."""
-        self.heard[trial.trial_id] = time.monotonic()
+        self.due[trial.trial_id] = time.monotonic() + SILENCE * result.get("patience", self.patience)
         if "waiting" in result:
             self.display.note(result["waiting"])
         elif "record" in result:
@@ -157,9 +159,9 @@ class Recorder(tune.Callback):
             self.spool.catch_up()
         for trial in trials:
             actor = trial.temporary_state.ray_actor
-            if actor is not None and now > self.heard.get(trial.trial_id, now) + self.lease:
-                self.display.note(f"A worker has said nothing for {self.lease:g} s and is replaced.")
-                self.heard[trial.trial_id] = now
+            if actor is not None and now > self.due.get(trial.trial_id, now):
+                self.display.note("A worker has said nothing for too long and is replaced.")
+                self.due[trial.trial_id] = now + SILENCE * self.patience
                 ray.kill(actor)
 
     def _commit(self, key: str, tables: dict[str, list[Row]]) -> None:
@@ -175,7 +177,7 @@ class Recorder(tune.Callback):
             self.refused = error
 
     def _forget(self, trial: TuneTrial) -> None:
-        self.heard.pop(trial.trial_id, None)
+        self.due.pop(trial.trial_id, None)
 
     def _end(self, trial: TuneTrial, row: Row) -> None:
         self.deaths.pop(trial.trial_id, None)
@@ -294,11 +296,16 @@ def run(
         "gpus": gpus,
         "code": code,
         "metric": metric,
+        "checkpoint": config["checkpoint"],
+        "lease": wanted["lease"],
     }
+    _sweep(config, spool.store)
     scheduler = scheduler or Unhurried()
     # Demand for so many trials at a time makes a cluster grow; a search proposes no earlier than it must, to know the more.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if isinstance(scheduler, StoppingScheduler) else "64"
-    recorder = Recorder(spool, code, display, metric, ended, getattr(scheduler, "reasons", {}), LEASE)
+    recorder = Recorder(
+        spool, code, display, metric, ended, getattr(scheduler, "reasons", {}), patience(wanted["lease"])
+    )
     dispatch = Dispatch(
         source, lambda: over() or _text(recorder.refused), lambda: _paused(spool, display), lambda trial: gpus
     )
@@ -330,7 +337,16 @@ def run(
         time.sleep(1)
     if recorder.refused is not None:
         raise recorder.refused
+    _sweep(config, spool.store)
     return dispatch.ended
+
+
+def _sweep(config: Config, store: Store) -> None:
+    """Remove the checkpoints of trials that a scheduler stopped, or that ended when their storage was out of reach."""
+    if config["checkpoint"]["every"] != 0:
+        with suppress(StoreError):
+            ended = {key for key, status in store.statuses().items() if status != "failed"}
+            Checkpoints(config["checkpoint"]["root"]).sweep(ended)
 
 
 def _text(error: Exception | None) -> str | None:

@@ -32,7 +32,7 @@ from study.spec import (
 )
 
 # Settings that decide where and how fast a study runs, or how far, but not what its trials compute.
-_OUTSIDE_NAME = ("study", "storage", "cluster", "given", "overrides")
+_OUTSIDE_NAME = ("study", "storage", "cluster", "checkpoint", "given", "overrides")
 # What the search space held when studies were first named: it stays in the names, what was added since does not.
 _FIRST_SPACE = ("common", "mul_dml", "softmax", "triplet")
 # Of a data set: what says where it lies or what it may lack, but not what is trained on; and what later versions added.
@@ -192,7 +192,8 @@ def check(config: Config) -> None:
     """
     resources = config["cluster"]
     least = {"folds": (config["folds"], 2 if config["fold_rule"] in COUNTED else 1), "seeds": (config["seeds"], 1)}
-    least |= {f"cluster.{name}": (resources[name], 1) for name in ("cpus", "workers", "cpus_per_trial")}
+    least |= {f"cluster.{name}": (resources[name], 1) for name in ("cpus", "workers", "cpus_per_trial", "lease")}
+    least["checkpoint.every"] = config["checkpoint"]["every"], 0
     problems = [
         f"Expected {name} to be at least {low}, found {value}."
         for name, (value, low) in least.items()

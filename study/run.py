@@ -157,15 +157,16 @@ def _resumed(arguments: argparse.Namespace) -> Config:
     config = completed(json.loads(rows[0]["config"]))
     if "dataset.cache" in place["given"]:
         config["dataset"]["cache"] = place["dataset"]["cache"]
-    return config | {"study": arguments.resume, "storage": place["storage"], "cluster": place["cluster"]}
+    return config | {"study": arguments.resume} | {name: place[name] for name in ("storage", "cluster", "checkpoint")}
 
 
 def _place(overrides: list[str]) -> dict[str, Any]:
     """The configuration of a command that takes its study from the store: only where and how to run can be said."""
     for text in overrides:
-        if not text.startswith(("storage.", "cluster.", "cluster=", "dataset.cache=")):
+        if not text.startswith(("storage.", "cluster.", "cluster=", "checkpoint.", "dataset.cache=")):
             raise StudyError(
-                f"A stored study keeps its configuration: expected only storage., cluster. or dataset.cache= overrides, found {text!r}."
+                f"A stored study keeps its configuration: expected only storage., cluster., checkpoint. or dataset.cache= "
+                f"overrides, found {text!r}."
             )
     return load(overrides)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,16 +14,25 @@ from typing import Any
 import torch
 from ray.tune import Trainable
 
-from datasets import open_dataset
-from results import Store
+from datasets import DatasetError, open_dataset
+from mdml import MethodError
+from mdml.train import TrainingError
+from results import Store, StoreError
 from results.errors import StoreUnavailable
+from study.checkpoint import Checkpoints, Keeper
+from study.errors import StudyError
 from study.extras import open_other
 from study.faces import Faces
+from study.health import Health
+from study.lease import lease, patience
 from study.records import Row, curves
 from study.spec import TrialSpec
 from study.spool import FIRST_WAIT, LONGEST_WAIT
 from study.trial import Trial, use_device
 from study.trial_row import failed_row
+
+# Errors that say something of the trial alone; after any other the process may be harmed, and is replaced.
+_PLAIN = (TrainingError, MethodError, StudyError, DatasetError, StoreError)
 
 
 class Worker(Trainable):
@@ -33,12 +43,13 @@ class Worker(Trainable):
 
     A result holds `metric` (the search's objective), the record of the epoch and the row so far; the last one says `committed`
     once the trial's rows are in the store, and has them as `tables` where the store cannot take them now. `waiting` says that
-    nothing could be done, `refused` that the trial must run again with more memory. An error of the trial is a result too: it is
-    committed as a failed row, and the worker goes on.
+    nothing could be done, `refused` that the trial must run again with more memory, `patience` how many seconds the next step may
+    take. An error of the trial is a result too: it is committed as a failed row, and the worker goes on, or is replaced where it may
+    have come to harm. A trial that finds its own checkpoint gives the records in it first, one a step.
     """
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
-        """Called once a process; `context` has store_root, cache, cpus, gpus, code and metric."""
+        """Called once a process; `context` has store_root, cache, cpus, gpus, code and metric, checkpoint and lease."""
         self.context = context or {}
         self.device = use_device(self.context["cpus"], self.context["gpus"] > 0)
         self.store = Store(self.context["store_root"])
@@ -47,31 +58,45 @@ class Worker(Trainable):
         self.trial: Trial | None = None
         self.records: Iterator[Row] = iter(())
         self.last: Row | None = None  # of a trial that is trained, what its last epoch gave
+        kept = self.context["checkpoint"]
+        self.checkpoints, self.health = Checkpoints(kept["root"]), Health()
         self.broken = False
+        self.suspect: str | None = None  # why this process is to be replaced
         # The libraries' million objects stay: collecting the garbage of a trial then takes a millisecond instead of 300.
         gc.collect()
         gc.freeze()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next trial in this process; a process whose GPU context is broken ends, and Tune takes a fresh one."""
-        if self.broken:
-            os._exit(1)
-        self._begin(new_config)
+        """Begin the next trial in this process, unless it is to be replaced: then it ends at the trial's first step.
+
+        Here it could not: Tune tries a trial again whose worker dies in a step, but one that dies in here takes the trial with it.
+        """
+        if not self.suspect:
+            self._begin(new_config)
+            self.suspect = self.health.complaint()
         return True
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; after the last one evaluate and commit."""
+        if self.suspect:
+            print(f"This worker is replaced: {self.suspect}", file=sys.stderr, flush=True)
+            os._exit(1)
+        with lease(self._patience()):
+            return self._step() | {"patience": self._patience()}
+
+    def _step(self) -> dict[str, Any]:
         try:
             if self.trial is None:
                 time.sleep(self._moment())
                 self.trial = self._prepare()
-                self.records = self.trial.run()
+                self.records = self.trial.run(self.keeper.found())
             if self.last is None:
                 record = next(self.records)
                 metric = record.get(self.context["metric"])
                 result = {"record": record, "row": self.trial.row("stopped"), "metric": metric}
                 if record["epoch"] < self.spec.epochs:
+                    self.keeper.after(record["epoch"], self.trial.state)
                     return result
                 self.last = result
             tables = self.trial.finish()
@@ -88,7 +113,7 @@ class Worker(Trainable):
         """Let go of the trial."""
         self._release()
 
-    # Checkpoints are not used: a trial cut off by a lost node starts anew, and what is committed is done.
+    # Tune's checkpoints are not used: those of study.checkpoint outlive it, and what is committed is done.
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to save."""
 
@@ -104,6 +129,7 @@ class Worker(Trainable):
             asked.get("attempt", 0),
         )
         self.retrained, self.wait = asked.get("retrained"), FIRST_WAIT
+        self.keeper = Keeper(self.checkpoints, self.spec, self.device, self.context["checkpoint"]["every"])
 
     def _release(self) -> None:
         self.trial, self.records, self.last = None, iter(()), None
@@ -141,6 +167,7 @@ class Worker(Trainable):
         # An error of the device, but for its memory being full, leaves a context in which nothing runs any more.
         self.broken = isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
         reason = f"{type(error).__name__}: {error}"
+        self.suspect = None if isinstance(error, _PLAIN) else f"a trial failed in it by {reason}"
         if self.trial is not None and not self.broken:
             row, records = self.trial.row("failed", reason), self.trial.records
         else:
@@ -158,6 +185,7 @@ class Worker(Trainable):
             self.store.commit(self.spec.key, tables)
         except StoreUnavailable:
             return ended | {"tables": tables}
+        self.keeper.ended()
         return ended
 
     def _wait(self, error: StoreUnavailable) -> Row:
@@ -178,3 +206,9 @@ class Worker(Trainable):
         """Seconds to wait before a trial is tried again whose worker died, longer each time, and not all at once."""
         jitter = int(self.spec.key[:8], 16) / 2**32
         return (0.5 + jitter) * min(2.0 ** (self.attempt - 1), LONGEST_WAIT) if self.attempt else 0.0
+
+    def _patience(self) -> float:
+        """Seconds that the next step may take."""
+        done = [] if self.trial is None else self.trial.records
+        more = self.trial is None or len(done) + 1 >= self.spec.epochs
+        return patience(self.context["lease"], (record["seconds"] for record in done), more)

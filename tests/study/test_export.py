@@ -14,7 +14,7 @@ from results import Store
 from study import plan
 from study.config import load as configure
 from study.run import main
-from study.worker import Worker
+from tests.study import working
 
 CODE = {"git_commit": "c", "git_dirty": False}
 
@@ -46,14 +46,7 @@ class Stored:
         tiny = ["dataset=folder", f"dataset.root={self.faces}", "image_size=16", "epochs=2", "folds=2"]
         config = configure([*tiny, "batch_size=6", *self.places, *overrides]) | {"kind": "method", "overrides": []}
         spec = replace(plan.members(config, plan.open_faces(config), "s")[0].spec, **changes)
-        context = {"cpus": 1, "gpus": 0, "cache": config["dataset"]["cache"], "code": CODE}
-        worker = Worker.__new__(Worker)
-        worker.setup(
-            {"trial": {"spec": spec.json()}},
-            context | {"metric": "val_accuracy", "store_root": str(self.folder / "tables")},
-        )
-        while not worker.step().get("done"):
-            pass
+        working.results(working.worker(spec, config, self.folder / "tables"))
         row = self.rows("trials")[0]
         assert row["status"] == "done", row["error"]
         return row

@@ -14,7 +14,7 @@ from study import plan
 from study.errors import StudyError
 from study.faces import Faces
 from study.trial import Trial, use_device
-from study.worker import Worker
+from tests.study import working
 
 CODE = {"git_commit": "c", "git_dirty": False}
 
@@ -115,18 +115,13 @@ def test_a_trial_run_second_in_a_warm_worker_equals_the_same_run_first_in_a_fres
     config = tiny_config("method=mul_dml", "method.slices=3")
     member = plan.members(config, plan.open_faces(config), "s")[0]
     other = replace(member.spec, method="softmax", options={}, seed=3, learning_rate=0.01)
-    context = {"cpus": 1, "gpus": 0, "cache": config["dataset"]["cache"], "code": CODE, "metric": "val_accuracy"}
-
-    warm = Worker.__new__(Worker)
-    warm.setup({"trial": {"spec": other.json()}}, context | {"store_root": str(tmp_path / "warm")})
-    while not warm.step().get("done"):
-        pass
-    assert warm.reset_config({"trial": {"spec": member.spec.json()}})
-    while not warm.step().get("done"):
-        pass
+    warm = working.worker(other, config, tmp_path / "warm")
+    working.results(warm)
+    assert warm.reset_config(working.asked(member.spec))
+    working.results(warm)
 
     root = str(Path(__file__).resolve().parents[2])
-    message = json.dumps([{"trial": {"spec": member.spec.json()}}, context | {"store_root": str(tmp_path / "fresh")}])
+    message = json.dumps([working.asked(member.spec), working.context(config, tmp_path / "fresh")])
     subprocess.run([sys.executable, "-c", _FRESH.format(root=root)], input=message, text=True, check=True, timeout=120)
 
     assert numbers(tmp_path / "warm", member.spec.key) == numbers(tmp_path / "fresh", member.spec.key)
@@ -149,24 +144,11 @@ def numbers(root, key):
 def test_an_error_of_the_trial_is_a_failed_row_and_the_worker_goes_on(tiny_config, tmp_path):
     config = tiny_config("method=triplet")
     spec = plan.members(config, plan.open_faces(config), "s")[0].spec
-    context = {
-        "cpus": 1,
-        "gpus": 0,
-        "cache": config["dataset"]["cache"],
-        "code": CODE,
-        "metric": "val_accuracy",
-        "store_root": str(tmp_path),
-    }
-    worker = Worker.__new__(Worker)
     broken = replace(spec, learning_rate=1e30)
-    worker.setup({"trial": {"spec": broken.json()}}, context)
-    results = [worker.step()]
-    while not results[-1].get("done"):
-        results.append(worker.step())
-    assert results[-1]["committed"] == "failed"
-    worker.reset_config({"trial": {"spec": spec.json()}})
-    while not worker.step().get("done"):
-        pass
+    worker = working.worker(broken, config, tmp_path)
+    assert working.results(worker)[-1]["committed"] == "failed"
+    worker.reset_config(working.asked(spec))
+    working.results(worker)
     rows = {row["trial_key"]: row for row in Store(tmp_path).read("trials").to_pylist()}
     assert rows[broken.key]["status"] == "failed"
     assert "not finite" in rows[broken.key]["error"]

@@ -19,7 +19,7 @@ from study.errors import StudyError
 from study.faces import Faces
 from study.transfer import shared_classes, transfer_row
 from study.trial import Trial, use_device
-from study.worker import Worker
+from tests.study import working
 
 CODE = {"git_commit": "c", "git_dirty": False}
 
@@ -241,11 +241,7 @@ def test_a_worker_opens_what_is_asked_for_and_commits_it(tiny_config, tmp_path):
         "epochs=1", "method=softmax", "evaluation.tsne=true", f"evaluation.transfer=[{{name: folder, root: {root}}}]"
     )
     spec = plan.members(config, plan.open_faces(config), "s")[0].spec
-    worker, places = Worker.__new__(Worker), {"cache": config["dataset"]["cache"], "store_root": str(tmp_path / "out")}
-    worker.setup(
-        {"trial": {"spec": spec.json()}}, places | {"cpus": 1, "gpus": 0, "code": CODE, "metric": "val_accuracy"}
-    )
-    assert worker.step()["committed"] == "done"
+    assert working.worker(spec, config, tmp_path / "out").step()["committed"] == "done"
     store = Store(tmp_path / "out")
     filled = {name for name, table in TABLES.items() if table.per_trial and store.read(name).num_rows}
     assert {"transfers", "embedding", "classes", "neighbours", "distances"} <= filled
