@@ -22,6 +22,7 @@ from datasets.listing import Face, Listing
 SKIPPED, LEFT_OUT = "skipped", "left out"
 SUBJECTS = 300  # Sets of more people are not listed person by person.
 EXAMPLES = 10
+_WARNINGS = "## Warnings\n"
 COLUMNS, THUMBNAIL = 8, 96  # of the contact sheet: faces a class, and the greatest size of one in pixels
 
 
@@ -71,6 +72,16 @@ def skipped_images(path: Path) -> list[tuple[str, str]]:
             return [(row[0], row[2]) for row in csv.reader(file) if row[1:2] == [SKIPPED]]
     except OSError:
         return []
+
+
+def warnings(path: Path) -> list[str]:
+    """What the summary beside an Arrow file warns of, a line each and without examples; [] where there is none."""
+    try:
+        text = path.with_suffix(".md").read_text("utf-8", "replace")
+    except OSError:
+        return []
+    lines = text.partition(_WARNINGS)[2].partition("\n## ")[0].splitlines()
+    return [line.removeprefix("- ").rstrip(":") for line in lines if line.startswith("- ")]
 
 
 def image_name(face: Face, root: Path) -> str:
@@ -134,7 +145,7 @@ def _warnings(built: Built) -> Iterator[str]:
     ]
     lines += _twins(built)
     if lines:
-        yield "## Warnings\n"
+        yield _WARNINGS
         yield from lines
         yield ""
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from datasets import FaceSet, open_dataset
 from datasets.card import card_of
 from datasets.splits import COUNTED, RULES, fold_count, split_fold
+from datasets.summary import warnings
 from mdml import MethodError
 from mdml.augmentation import AUGMENTATIONS, augmentation
 from mdml.methods import make_method, method_class
@@ -330,6 +331,9 @@ def notes(config: Config, faces: FaceSet) -> list[str]:
             f"Nobody knows who is shown in {name}: its {config['folds']} folds are by image, and a person may be on both sides.",
             *found,
         ]
+    found += [
+        f"{name}: {line.rstrip('.')}; {faces.path.with_suffix('.md')} tells more." for line in warnings(faces.path)
+    ]
     own = [] if config["kind"] != "ablation" else [ablations.settled(config, arm) for arm in arms(config)]
     images = sorted({(one["image_size"], one["channels"]) for one in own})
     if len(images) > 1:

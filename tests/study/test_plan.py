@@ -9,6 +9,7 @@ from mdml import MethodError
 from study import plan
 from study.config import ADDED_SETTINGS, load
 from study.errors import StudyError
+from tests.datasets.miniatures import fer2013
 
 
 def test_complete_replications_come_first(tiny_config):
@@ -215,3 +216,21 @@ def test_a_generator_of_neutral_faces_needs_a_neutral_class(tiny_config):
     renamed = dataclasses.replace(faces, classes=tuple(f"{name}!" for name in faces.classes))
     with pytest.raises(StudyError, match=r"expected a class named neutral.*take method=rml"):
         plan.check_faces(config, renamed)
+
+
+def test_images_that_are_on_both_sides_of_the_official_parts_are_told(tmp_path):
+    """As in the release of FER2013, where the summary of `prepare` alone had told it."""
+    fer2013.build(tmp_path, people=2)
+    table = tmp_path / "fer2013.csv"
+    first = table.read_text().splitlines()[1]
+    table.write_text(f"{table.read_text()}{first.replace(',Training', ',PrivateTest')}\n")
+    config = load(["dataset=fer2013", f"dataset.root={tmp_path}", f"dataset.cache={tmp_path}", "image_size=16"]) | {
+        "kind": "method"
+    }
+    faces = plan.open_faces(config)
+    summary = faces.path.with_suffix(".md")
+    assert plan.notes(config, faces) == [
+        f"fer2013: 1 images occur more than once with different official parts; {summary} tells more."
+    ]
+    summary.unlink()
+    assert plan.notes(config, faces) == []
