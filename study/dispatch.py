@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
+from study.packing import Measured, NoShares, Shares
+
 TrialConfig = dict[str, Any]
 FINISHED = Searcher.FINISHED
 
@@ -31,10 +33,13 @@ class Planned:
     Args:
         trials: {"spec", "index", ...} of each.
 
+    Attributes:
+        ahead: those trials.
+
     """
 
     def __init__(self, trials: Sequence[TrialConfig]) -> None:
-        self._waiting = deque(trials)
+        self.ahead, self._waiting = trials, deque(trials)
 
     def suggest(self, trial_id: str) -> Any:
         """The next one."""
@@ -50,12 +55,13 @@ class Planned:
 class Dispatch(Searcher):
     """Hands trials to Tune while they may start, and again where a trial needs more memory than it was given.
 
+    Before those of which it is not known what they need, one of their like is handed out with "probe", to be measured.
+
     Args:
         source: where trials come from.
         over: says why no further trial may start, such as a budget that is spent; None while they may.
         wait: says why none may start now, such as a disk that is full; asked again and again.
-        share: gives the share of a GPU of a trial; None where it is not known yet.
-        grow: asks for a larger share after its memory was full; whether there is one.
+        shares: of a GPU; None: trials run without one.
 
     """
 
@@ -64,14 +70,15 @@ class Dispatch(Searcher):
         source: Source,
         over: Callable[[], str | None] = lambda: None,
         wait: Callable[[], str | None] = lambda: None,
-        share: Callable[[TrialConfig], float | None] = lambda trial: 0.0,
-        grow: Callable[[TrialConfig], bool] = lambda trial: False,
+        shares: Shares | None = None,
     ) -> None:
         super().__init__(metric="metric", mode="max")
-        self.source, self._over, self._wait, self._share, self._grow = source, over, wait, share, grow
+        self.source, self._over, self._wait, self._shares = source, over, wait, shares or NoShares()
         self.ended: str | None = None  # why trials were left
         self._again: deque[tuple[str, TrialConfig]] = deque()  # by the name that the source knows it by
-        self._running: dict[str, tuple[str, TrialConfig]] = {}
+        self._running: dict[str, tuple[str | None, TrialConfig]] = {}  # no name: it is only measured
+        # Measured before anything is trained, so that later no GPU need be cleared for it.
+        self._unmeasured = deque(self._shares.firsts(getattr(source, "ahead", ())))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune's snapshots do not hold it: resuming is a query of the store."""
@@ -88,6 +95,10 @@ class Dispatch(Searcher):
             return None if self._running else FINISHED
         if self._wait():
             return None
+        while self._unmeasured:
+            trial = self._unmeasured.popleft()
+            if self._shares.probe(trial):
+                return self._measured(trial_id, trial)
         if not self._again:
             config = self.source.suggest(trial_id)
             if config == FINISHED:
@@ -96,25 +107,32 @@ class Dispatch(Searcher):
                 return None
             self._again.append((trial_id, config["trial"]))
         name, trial = self._again[0]
-        share = self._share(trial)
+        share = self._shares.of(trial)
         if share is None:
-            return None
+            return self._measured(trial_id, trial) if self._shares.probe(trial) else None
         self._again.popleft()
-        self._running[trial_id] = name, trial
+        self._running[trial_id] = name, trial | {"share": share}
         return {"trial": trial | {"share": share}}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch has ended; the source is told the name that it knows the trial by."""
         if "record/epoch" in result:  # Tune flattens it; a worker that waits sends none
-            self.source.on_trial_result(self._running[trial_id][0], result)
+            self.source.on_trial_result(str(self._running[trial_id][0]), result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended; one whose memory was full goes to the front again, if there is a larger share."""
         name, trial = self._running.pop(trial_id)
-        if result is not None and "refused" in result and self._grow(trial):
+        if name is None:
+            found = (result or {}).get("measured")
+            self._shares.learn(trial, Measured(*found) if found else None)
+        elif result is not None and "refused" in result and self._shares.grow(trial):
             self._again.appendleft((name, trial))
         else:
             self.source.on_trial_complete(name, result, error)
+
+    def _measured(self, trial_id: str, trial: TrialConfig) -> Any:
+        self._running[trial_id] = None, trial
+        return {"trial": trial | {"share": 1.0, "probe": True}}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""

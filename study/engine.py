@@ -35,6 +35,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from results import Store, StoreError
 from study.checkpoint import Checkpoints
+from study import packing
 from study.config import ROOT, Config
 from study.dispatch import Dispatch, Source
 from study.errors import StudyError
@@ -114,8 +115,8 @@ class Recorder(tune.Callback):
         results = self.results.pop(trial.trial_id, {})
         last, row = trial.last_result, trial.last_result["row"]
         self._forget(trial)
-        if "refused" in last:
-            self.display.again(trial.trial_id, row["arm"], last["refused"])
+        if said := last.get("refused") or last.get("said"):
+            self.display.again(trial.trial_id, row["arm"], said)
             return
         if "tables" in last:
             self._commit(row["trial_key"], last["tables"])
@@ -143,6 +144,7 @@ class Recorder(tune.Callback):
         self._forget(trial)
         reason = f"{LOST_WORKER} {WORKER_DEATHS + 1} times; the last time: {_last_line(trial)}"
         row = failed_row(TrialSpec.parse(trial.config["trial"]["spec"]), reason, self.code)
+        row["gpu_share"] = trial.config["trial"]["share"]
         self._commit(row["trial_key"], {"trials": [row]})
         self._end(trial, row)
 
@@ -286,14 +288,10 @@ def run(
 
     """
     wanted = config["cluster"]
-    gpus = wanted["gpus_per_trial"]
-    if gpus is None:
-        gpus = 1 if ray.cluster_resources().get("GPU") else 0
     context = {
         "store_root": str(spool.store.root),
         "cache": config["dataset"]["cache"],
         "cpus": wanted["cpus_per_trial"],
-        "gpus": gpus,
         "code": code,
         "metric": metric,
         "checkpoint": config["checkpoint"],
@@ -307,7 +305,10 @@ def run(
         spool, code, display, metric, ended, getattr(scheduler, "reasons", {}), patience(wanted["lease"])
     )
     dispatch = Dispatch(
-        source, lambda: over() or _text(recorder.refused), lambda: _paused(spool, display), lambda trial: gpus
+        source,
+        lambda: over() or _text(recorder.refused),
+        lambda: _paused(spool, display),
+        packing.shares(config, metric, spool.store),
     )
     with tempfile.TemporaryDirectory(prefix="study-") as scratch, _without_snapshots():
         tuner = tune.Tuner(

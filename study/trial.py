@@ -94,11 +94,12 @@ class Trial:
             torch.cuda.reset_peak_memory_stats(device)
         self._setup_seconds = time.perf_counter() - self._start
 
-    def run(self, state: Row | None = None) -> Iterator[Row]:
+    def run(self, state: Row | None = None, after_step: Callable[[], None] | None = None) -> Iterator[Row]:
         """Train: one record an epoch. Under the protocol `paper` the test fold is watched, and the best network on it is kept.
 
         Args:
             state: of a trial of the same spec that was cut off; its records come first, as if they had just been trained.
+            after_step: called after every step, in the place of the probe.
 
         """
         paper = self.spec.protocol == "paper"
@@ -131,7 +132,7 @@ class Trial:
             {name: torch.from_numpy(members) for name, members in watch.items()},
             self.spec.seed,
             self.session,
-            None if self._probe is None else self._probe.look,
+            after_step or (None if self._probe is None else self._probe.look),
         )
         best = -1.0
         earlier, weights = ([], {}) if state is None else self._restore(state, self._training)

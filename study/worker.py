@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mdml import MethodError
 from mdml.train import TrainingError
 from results import Store, StoreError
 from results.errors import StoreUnavailable
+from study import packing
 from study.checkpoint import Checkpoints, Keeper
 from study.errors import StudyError
 from study.extras import open_other
@@ -29,7 +31,7 @@ from study.records import Row, curves
 from study.spec import TrialSpec
 from study.spool import FIRST_WAIT, LONGEST_WAIT
 from study.trial import Trial, use_device
-from study.trial_row import failed_row
+from study.trial_row import failed_row, spec_row
 
 # Errors that say something of the trial alone; after any other the process may be harmed, and is replaced.
 _PLAIN = (TrainingError, MethodError, StudyError, DatasetError, StoreError)
@@ -51,7 +53,12 @@ class Worker(Trainable):
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
         """Called once a process; `context` has store_root, cache, cpus, gpus, code and metric, checkpoint and lease."""
         self.context = context or {}
-        self.device = use_device(self.context["cpus"], self.context["gpus"] > 0)
+        share = config["trial"].get("share", 0.0)
+        self.device = use_device(self.context["cpus"], share > 0)
+        if self.device.type == "cuda" and share < 1:
+            # The next trials of this process have the same share: Tune reuses it for equal resources alone.
+            memory = torch.cuda.get_device_properties(self.device).total_memory
+            torch.cuda.set_per_process_memory_fraction(packing.fence(share, memory))
         self.store = Store(self.context["store_root"])
         self.faces: Faces | None = None
         self.others: dict[str, Faces] = {}
@@ -86,6 +93,8 @@ class Worker(Trainable):
             return self._step() | {"patience": self._patience()}
 
     def _step(self) -> dict[str, Any]:
+        if self.probe:
+            return self._measure()
         try:
             if self.trial is None:
                 time.sleep(self._moment())
@@ -94,7 +103,8 @@ class Worker(Trainable):
             if self.last is None:
                 record = next(self.records)
                 metric = record.get(self.context["metric"])
-                result = {"record": record, "row": self.trial.row("stopped"), "metric": metric}
+                row = self.trial.row("stopped") | {"gpu_share": self.share}
+                result = {"record": record, "row": row, "metric": metric}
                 if record["epoch"] < self.spec.epochs:
                     self.keeper.after(record["epoch"], self.trial.state)
                     return result
@@ -105,7 +115,7 @@ class Worker(Trainable):
         except StoreUnavailable as error:
             return self._wait(error)
         except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError) and 0 < self.share < 1:
+            if packing.is_full(error) and 0 < self.share < 1:
                 return self._refuse(error)
             return self._failed(error)
 
@@ -128,7 +138,9 @@ class Worker(Trainable):
             asked.get("share", 0.0),
             asked.get("attempt", 0),
         )
-        self.retrained, self.wait = asked.get("retrained"), FIRST_WAIT
+        self.retrained, self.wait, self.probe = asked.get("retrained"), FIRST_WAIT, asked.get("probe", False)
+        if self.probe:
+            self.spec = replace(self.spec, protocol="sealed")  # to be measured it opens no test fold
         self.keeper = Keeper(self.checkpoints, self.spec, self.device, self.context["checkpoint"]["every"])
 
     def _release(self) -> None:
@@ -180,6 +192,7 @@ class Worker(Trainable):
     def _commit(self, tables: dict[str, list[Row]], result: Row | None = None) -> Row:
         """Write the rows of a trial that has ended; those that the store cannot take now travel to the driver, which keeps them."""
         row = tables["trials"][0]
+        row["gpu_share"] = self.share
         ended = (result or {}) | {"row": row, "committed": row["status"], "done": True}
         try:
             self.store.commit(self.spec.key, tables)
@@ -201,6 +214,18 @@ class Worker(Trainable):
         row = failed_row(self.spec, f"{type(error).__name__}: {error}", self.context["code"])
         self._release()
         return {"row": row, "refused": f"its share {self.share:g} of the GPU's memory was full.", "done": True}
+
+    def _measure(self) -> Row:
+        """Find out what trials like this one take of a GPU. An error is told when it is trained, and then is the trial's."""
+        row, gib = spec_row(self.spec), 1 << 30
+        try:
+            measured = packing.measure(self._prepare(), self.device)
+        except Exception as error:
+            self._release()
+            return {"row": row, "measured": None, "said": f"it could not be measured: {error}", "done": True}
+        self._release()
+        said = f"it took {measured.peak / gib:.1f} GiB of the GPU's {measured.memory / gib:.0f} GiB in a step."
+        return {"row": row, "measured": list(measured), "said": said, "done": True}
 
     def _moment(self) -> float:
         """Seconds to wait before a trial is tried again whose worker died, longer each time, and not all at once."""

@@ -1,0 +1,258 @@
+"""Several trials on a GPU, by the memory that they were measured to take.
+
+A share is 1/k of a GPU, rounded up from what a trial takes. Trials of one method, backbone, image size and batch size share alike. What
+they take is known from like trials in the store, made on the same model of GPU; else the first of them runs two steps on a whole GPU
+before any is trained. Where GPUs differ, the share is one of the smallest. A process is fenced to its share, so that it can take nothing
+from its neighbours; a trial that finds its share full runs again on a larger one, and so do those like it from then on. Trials whose
+times are compared are never packed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import count
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mdml import evaluation
+from mdml.augmentation import augmentation
+from results import Store
+from study.config import Config
+from study.trial import Trial
+
+Group = tuple[str, str, int, int, int]  # method, backbone, image size, channels, batch size
+# Most trials on one GPU: more only take each other's turns on it.
+MOST = 8
+# What a trial may take beyond what was measured.
+SAFETY = 1.2
+# Bytes that a process takes of a GPU beside its tensors: context, kernels, the libraries' workspaces.
+CONTEXT = 1 << 30
+# Steps of a measurement: in the second one the optimiser has its state, beside what both have.
+STEPS = 2
+# Columns of `trials` that trials on one GPU would change for each other.
+TIMES = frozenset({"seconds", "images_per_second", "setup_seconds"})
+# Seconds to wait for the nodes to name their GPUs.
+SURVEY = 120.0
+
+
+class Measured(NamedTuple):
+    """What a trial took of a GPU, in bytes: its tensors at their peak, what the process took beside them, and the GPU's whole memory."""
+
+    peak: int
+    context: int
+    memory: int
+
+    def share(self, memory: int, most: int) -> float:
+        """The smallest share of a GPU with so much memory that holds it."""
+        needed = self.peak * SAFETY + max(self.context, CONTEXT)
+        return part(min(most, int(memory / needed)))
+
+
+def part(k: int) -> float:
+    """1/k of a GPU in ten-thousandths, the smallest share that Ray knows, and downwards so that k of them are not more than one."""
+    return math.floor(10_000 / max(k, 1)) / 10_000
+
+
+def larger(share: float) -> float:
+    """The next share where one was too small: twice as much or more, so that three steps lead from 1/8 to a whole GPU."""
+    return part(int(1 / share) // 2)
+
+
+def fence(share: float, memory: int) -> float:
+    """The fraction of a GPU's memory (bytes) that the tensors of a process with this share may take."""
+    return max(share - CONTEXT / memory, share / 2)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it says that the memory of a GPU was full: some libraries have their own words for that."""
+    words = ("out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "CU" in str(error) and any(word in str(error) for word in words)
+    )
+
+
+def group_of(trial: dict[str, Any]) -> Group:
+    """Trials that take alike."""
+    spec = json.loads(trial["spec"])
+    return spec["method"], spec["backbone"], spec["image_size"], spec["channels"], spec["batch_size"]
+
+
+class Shares:
+    """The share of a GPU that each trial gets.
+
+    Args:
+        known: share of a group, or None where it must be measured.
+        fit: share of a trial that was measured.
+
+    """
+
+    def __init__(self, known: Callable[[Group], float | None], fit: Callable[[Measured], float]) -> None:
+        self._known, self._fit = known, fit
+        self._shares: dict[Group, float | None] = {}  # None: is being measured
+        self._asked: set[Group] = set()
+
+    def of(self, trial: dict[str, Any]) -> float | None:
+        """The share of a trial; None where it is not known yet."""
+        group = group_of(trial)
+        if group not in self._shares:
+            self._shares[group] = self._known(group)
+        return self._shares[group]
+
+    def probe(self, trial: dict[str, Any]) -> bool:
+        """Whether this trial is to be measured: the first of a group of which nothing is known. Asked again, the answer is no."""
+        if self.of(trial) is not None or (group := group_of(trial)) in self._asked:
+            return False
+        self._asked.add(group)
+        return True
+
+    def firsts(self, trials: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The first trial of each group, which may have to be measured."""
+        found: dict[Group, dict[str, Any]] = {}
+        for trial in trials:
+            found.setdefault(group_of(trial), trial)
+        return list(found.values())
+
+    def learn(self, trial: dict[str, Any], measured: Measured | None) -> None:
+        """A trial was measured; None where it could not be, whose group then gets whole GPUs."""
+        self._shares[group_of(trial)] = 1.0 if measured is None else self._fit(measured)
+
+    def grow(self, trial: dict[str, Any]) -> bool:
+        """Give the group of a trial more than this one had, whose memory was full; False where that was a whole GPU.
+
+        Of several that ran beside each other and were all too small, only the first makes the share grow.
+        """
+        had, group = trial["share"], group_of(trial)
+        if had >= 1:
+            return False
+        if (self._shares[group] or 0.0) <= had:
+            self._shares[group] = larger(had)
+        return True
+
+
+class NoShares(Shares):
+    """Of trials that need no GPU."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda group: 0.0, lambda measured: 0.0)
+
+    def of(self, trial: dict[str, Any]) -> float:
+        """None of it."""
+        return 0.0
+
+    def firsts(self, trials: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """None need be measured."""
+        return []
+
+
+def shares(config: Config, metric: str, store: Store) -> Shares:
+    """The shares of a study, on the Ray that is running: what `cluster.gpus_per_trial` says, and else what they need.
+
+    Args:
+        config: the study's.
+        metric: what it is about.
+        store: with recorded trials.
+
+    """
+    given = config["cluster"]["gpus_per_trial"]
+    if given == 0 or (given is None and not _gpus()):
+        return NoShares()
+    if given is None and TIMES & {metric, config["search"]["cost"] if config["kind"] == "search" else None}:
+        given = 1.0
+    if given is not None:
+        return Shares(lambda group: float(given), lambda measured: float(given))
+    most, devices = _most(config["cluster"]["cpus_per_trial"]), _survey()
+    if devices is None:  # GPUs that are only promised have no memory to share
+        return Shares(lambda group: 1.0, lambda measured: 1.0)
+    peaks = _recorded(store, set(devices))
+    memory = min(devices.values(), default=0)
+
+    def fit(measured: Measured) -> float:
+        return measured.share(min(memory or measured.memory, measured.memory), most)
+
+    def known(group: Group) -> float | None:
+        return fit(Measured(peaks[group], CONTEXT, memory)) if group in peaks else None
+
+    return Shares(known, fit)
+
+
+def measure(trial: Trial, device: torch.device) -> Measured:
+    """What a trial takes: two steps of its training and one batch of its evaluation, on a GPU of its own."""
+
+    class Enough(Exception):  # noqa: N818 - no error
+        """So many steps were taken."""
+
+    steps = count(1)
+
+    def stop() -> None:
+        if next(steps) >= STEPS:
+            raise Enough
+
+    with suppress(Enough):
+        next(trial.run(after_step=stop))
+    faces, view = trial.faces, augmentation(trial.spec.augmentation)
+    evaluation.embed(
+        trial.network, trial.method, faces.images, faces.labels, torch.from_numpy(trial.split.train[:256]), view
+    )
+    free, memory = torch.cuda.mem_get_info(device)
+    peak = torch.cuda.max_memory_reserved(device)
+    return Measured(peak, memory - free - torch.cuda.memory_reserved(device), memory)
+
+
+def _gpus() -> bool:
+    """Whether trials run on GPUs: there are some, or the cluster starts nodes with some when they are asked for."""
+    if ray.cluster_resources().get("GPU"):
+        return True
+    scales = ray._private.state.state.get_max_resources_from_cluster_config()
+    return bool(scales and scales.get("GPU"))
+
+
+def _most(cpus_per_trial: int) -> int:
+    """Trials on a GPU that the CPUs of a node with GPUs suffice for, at most MOST."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    by_cpus = [int(node.get("CPU", 0) / node["GPU"] / cpus_per_trial) for node in nodes]
+    return max(1, min(MOST, max(by_cpus, default=MOST)))
+
+
+def _survey() -> dict[str, int] | None:
+    """Memory in bytes of a GPU by its name, as in the column `device`, of the nodes that are there; None where theirs are no GPUs."""
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    asked = [
+        _device.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes
+    ]
+    answers, late = ray.wait(asked, num_returns=len(asked), timeout=SURVEY) if asked else ([], [])
+    for one in late:
+        ray.cancel(one)
+    found: dict[str, int] = {}
+    for answer in answers:
+        with suppress(ray.exceptions.RayError):  # a node that is lost has none
+            if (device := ray.get(answer)) is not None:
+                found[device[0]] = min(device[1], found.get(device[0], device[1]))
+    return found if found or not nodes else None
+
+
+@ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)
+def _device() -> tuple[str, int] | None:
+    if not torch.cuda.is_available():
+        return None
+    device = torch.cuda.get_device_properties(0)
+    return f"cuda: {device.name}", device.total_memory
+
+
+def _recorded(store: Store, devices: set[str]) -> dict[Group, int]:
+    """The largest peak of the recorded trials of each group on these devices, in bytes."""
+    table = store.read("trials", ["status", "device", "config", "peak_memory_bytes"])
+    there = pc.and_(pc.is_in(table["device"], pa.array(sorted(devices), pa.string())), pc.is_valid(table["config"]))
+    peaks: dict[Group, int] = {}
+    for row in table.filter(there).to_pylist():
+        if row["status"] != "failed" and row["peak_memory_bytes"]:
+            group = group_of({"spec": row["config"]})
+            peaks[group] = max(row["peak_memory_bytes"], peaks.get(group, 0))
+    return peaks
