@@ -1,0 +1,137 @@
+"""What an AWS account must have for a cluster, and what the cluster costs: asks AWS, changes nothing but one probe in the bucket."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from study.cluster_file import Cluster
+from study.errors import StudyError
+from study.prices import price_of
+
+# Codes of Service Quotas: vCPUs that may run, by the letter of the family; (on demand, spot).
+_QUOTAS = {"g": ("L-DB2E81BA", "L-3819A6DF"), "p": ("L-417A185B", "L-7212CCBC"), "m": ("L-1216C47A", "L-34B43A08")}
+# USD a GB and month of gp3 in us-west-2, as of 2026-06, and hours of a month.
+_DISK, _MONTH = 0.08, 730
+
+
+def problems(cluster: Cluster) -> Iterator[str]:
+    """What the account lacks for a cluster whose file is right, one sentence each."""
+    region = cluster["provider"]["region"]
+    session = boto3.Session(region_name=region)
+    try:
+        session.client("sts").get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        yield f"Expected credentials of AWS where its own tools find them (aws configure), found none that work: {_said(error)}."
+        return
+    groups, images, profiles = set(), set(), set()
+    for name, node in cluster["available_node_types"].items():
+        config = node["node_config"]
+        groups.update(config["SecurityGroupIds"])
+        images.add(config["ImageId"])
+        profiles.add(config["IamInstanceProfile"].get("Name") or config["IamInstanceProfile"]["Arn"].rpartition("/")[2])
+        yield from _quota(session, cluster, name)
+    for group in sorted(groups):
+        yield from _group(session, group)
+    for image in sorted(images):
+        yield from _asked(f"the image {image}", lambda image=image: _image(session, image))
+    for profile in sorted(profiles):
+        ask = lambda profile=profile: session.client("iam").get_instance_profile(InstanceProfileName=profile)  # noqa: E731
+        yield from _asked(f"the instance profile {profile}", ask)
+    results = (cluster.get("metadata") or {}).get("results")
+    if results:
+        yield from _asked(f"{results}, to be written to and read", lambda: _bucket(session, results))
+
+
+def _said(error: Exception) -> str:
+    return str(error).rstrip(".").splitlines()[0]
+
+
+def _asked(what: str, ask: Any) -> Iterator[str]:
+    try:
+        ask()
+    except (BotoCoreError, ClientError) as error:
+        yield f"Expected {what}, found that AWS says: {_said(error)}."
+
+
+def _image(session: boto3.Session, image: str) -> None:
+    if image.startswith("resolve:ssm:"):
+        session.client("ssm").get_parameter(Name=image.removeprefix("resolve:ssm:"))
+    else:
+        session.client("ec2").describe_images(ImageIds=[image])
+
+
+def _bucket(session: boto3.Session, results: str) -> None:
+    bucket, _, prefix = results.removeprefix("s3://").partition("/")
+    s3, key = session.client("s3"), f"{prefix}/.check-{uuid.uuid4().hex[:8]}".lstrip("/")
+    s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    s3.get_object(Bucket=bucket, Key=key)
+    s3.delete_object(Bucket=bucket, Key=key)
+
+
+def _group(session: boto3.Session, group: str) -> Iterator[str]:
+    try:
+        found = session.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+    except (BotoCoreError, ClientError) as error:
+        yield f"Expected the security group {group}, found that AWS says: {_said(error)}."
+        return
+    for rule in found["IpPermissions"]:
+        ranges = [
+            one.get("CidrIp") or one["CidrIpv6"] for one in (*rule.get("IpRanges", []), *rule.get("Ipv6Ranges", []))
+        ]
+        for cidr in ranges:
+            if cidr in ("0.0.0.0/0", "::/0") or rule.get("FromPort") != 22 or rule.get("ToPort") != 22:
+                ports = f"ports {rule.get('FromPort', 'all')} to {rule.get('ToPort', 'all')}"
+                yield f"Expected the security group {group} to let in SSH from your address alone, found {ports} open to {cidr}."
+
+
+def _quota(session: boto3.Session, cluster: Cluster, name: str) -> Iterator[str]:
+    node = cluster["available_node_types"][name]
+    instance = node["node_config"]["InstanceType"]
+    spot = "InstanceMarketOptions" in node["node_config"]
+    codes = _QUOTAS.get(re.sub(r"[^a-z].*", "", instance)[:1], _QUOTAS["m"])
+    try:
+        kinds = session.client("ec2").describe_instance_types(InstanceTypes=[instance])["InstanceTypes"]
+        quota = session.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=codes[spot])
+    except (BotoCoreError, ClientError) as error:
+        yield f"Expected AWS to know {instance} and your quota of it, found that it says: {_said(error)}."
+        return
+    count = (
+        1
+        if name == cluster["head_node_type"]
+        else min(node.get("max_workers", cluster["max_workers"]), cluster["max_workers"])
+    )
+    need, may = count * kinds[0]["VCpuInfo"]["DefaultVCpus"], quota["Quota"]["Value"]
+    if need > may:
+        title = quota["Quota"].get("QuotaName", codes[spot])
+        yield (
+            f"Expected a quota of {need} vCPUs for {count} x {instance} ({name}), found {may:g} in {title}: ask for more under Service "
+            "Quotas, or lower max_workers."
+        )
+
+
+def cost(cluster: Cluster) -> list[tuple[str, int, float, str]]:
+    """What a cluster costs: (what, how many at most, USD an hour of one, where the price is from).
+
+    Raises:
+        StudyError: where the table of prices lacks an instance type.
+
+    """
+    region, most, rows = cluster["provider"]["region"], cluster["max_workers"], []
+    for name, node in cluster["available_node_types"].items():
+        config = node["node_config"]
+        price = price_of(config["InstanceType"], region)
+        spot = "InstanceMarketOptions" in config
+        an_hour = price.spot if spot else price.on_demand
+        if an_hour is None:
+            raise StudyError(f"prices.csv has no spot price of {price.instance} in {region}: add one.")
+        disks = sum(disk["Ebs"]["VolumeSize"] for disk in config.get("BlockDeviceMappings", []))
+        count = 1 if name == cluster["head_node_type"] else min(node.get("max_workers", most), most)
+        kind = "spot, as it was" if spot else "on demand"
+        rows.append((f"{name} ({price.instance})", count, an_hour + disks * _DISK / _MONTH, f"{kind}, {price.as_of}"))
+    return rows
