@@ -61,6 +61,15 @@ def test_optimism_pairs_the_same_trials_under_both_protocols(store):
         assert encode(named_table(store, "optimism"), name)
 
 
+def test_only_trials_that_could_be_a_pair_have_their_configurations_read(store):
+    """Of a million trials that takes longer than all else: what columns tell apart is not parsed, or this would be an error."""
+    for fold in (0, 1):
+        commit(store, f"sealed{fold}", 0.7, fold=fold)
+        commit(store, f"paper{fold}", 0.75 + fold / 50, fold=fold, protocol="paper")
+    fake_ablation(store, "other", dataset="mmi", config="no JSON")
+    assert [row["n"] for row in records(named_table(store, "optimism"))] == [2]
+
+
 def test_the_best_of_a_search_against_fresh_seeds(store):
     for index, accuracy in enumerate((0.6, 0.9, 0.7)):
         commit(store, f"hunt{index}", accuracy, search="hunt", options={"weight": index}, study="hunt")
