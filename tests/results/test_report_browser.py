@@ -11,10 +11,11 @@ from results import Store
 from results.page import SECTIONS
 from results.report import write_report
 from tests.results.fakes import fake_ablation, fake_search
+from tests.results.test_people import fake_judged
 from tests.results.test_report import fake_thresholds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-STUDIES = ("demo", "tau", "hunt")
+STUDIES = ("demo", "tau", "hunt", "judged")
 PHONE, DESKTOP = 360, 1100
 
 # The contrast of every text with what is painted behind it, and of every mark that carries a number with the page.
@@ -51,11 +52,13 @@ return {texts, marks, bad};
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Pages of an ablation with everything, of one along thresholds with failures and gaps, and of a search."""
+    """Pages of an ablation with everything, of one along thresholds with failures and gaps, of a search, and of one with predictions."""
     store = Store(tmp_path_factory.mktemp("store") / "tables")
     fake_ablation(store, whole=True)
     fake_thresholds(store)
     fake_search(store, trials=24)
+    fake_judged(store, "judged")
+    fake_ablation(store, "mmi", dataset="mmi")  # over two data sets arms are ranked
     fake_ablation(store, "late", skip=[("dual", 0, 0)])
     return {study: write_report(store, study, live=study == "late") for study in (*STUDIES, "late")}
 
@@ -193,6 +196,30 @@ def test_a_table_is_sorted_by_its_headings(browser, pages):
     after = browser.execute_script(cells)
     assert after == sorted(before, key=float, reverse=True)
     assert browser.execute_script("return arguments[0].parentElement.getAttribute('aria-sort')", button) == "descending"
+
+
+def test_a_cell_unfolds_to_its_trials_by_keyboard(browser, pages):
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, pages["judged"])
+    browser.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = false; })")
+    cell = browser.find_element(
+        "css selector", "#table tbody tr:nth-child(2) td:nth-child(6) summary"
+    )  # its difference
+    browser.execute_script("arguments[0].focus()", cell)
+    cell.send_keys(Keys.ENTER)
+    shown = browser.find_element("css selector", "#table tbody tr:nth-child(2) td:nth-child(6) .keys")
+    assert len(shown.text.split()) == 12
+    assert "judged-1-0-0" in shown.text
+
+
+def test_the_diagram_is_drawn(browser, pages):
+    """The best arm stands on the right, and its line ends at its name."""
+    show(browser, pages["judged"])
+    names = browser.find_elements("css selector", "#ranks svg text.name")
+    assert [name.text for name in names] == ["dual 1.00", "softmax 2.00"]
+    assert names[0].rect["x"] > names[1].rect["x"] + names[1].rect["width"]
+    assert len(browser.find_elements("css selector", "#ranks svg .clique")) == 1
 
 
 def test_tables_and_figures_are_named(browser, pages):
