@@ -107,13 +107,16 @@ class FaceSet:
             for column in _NAMES.values():
                 if not pa.types.is_string(batch.schema.field(column).type):
                     raise ValueError(f"its column {column} holds no text")
+            labels, classes = _numbers(batch.column("label"), np.int64), tuple(json.loads(metadata["classes"]))
+            if labels.min() < 0 or labels.max() >= len(classes):
+                raise ValueError(f"its labels are {labels.min()}..{labels.max()}, of {len(classes)} classes")
             faces = object.__new__(FaceSet)
             faces.__dict__.update(
                 path=path,
                 name=metadata["name"],
                 images=images.reshape(shape),
-                labels=_numbers(batch.column("label"), np.int64),
-                classes=tuple(json.loads(metadata["classes"])),
+                labels=labels,
+                classes=classes,
                 fingerprint=metadata["fingerprint"],
                 _batch=batch,
                 _offset=batch.column("image").buffers()[1].address - start,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,7 +69,7 @@ def prepare(
         seed: of everything that is left to chance.
 
     Raises:
-        DatasetError: an option is out of its range, or the cache cannot be written.
+        DatasetError: an option is out of its range, the images cannot fit, or the cache cannot be written.
 
     """
     _check(identity, subjects=(subjects, 1), per_class=(per_class, 1), seed=(seed, 0))
@@ -75,6 +77,7 @@ def prepare(
     path = cache / f"synthetic-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:24]}.arrow"
     if path.is_file():
         return path
+    _check_room(len(CLASSES) * per_class * subjects, image_size, channels, cache)
     images, labels, people = draw_people(image_size, subjects, per_class, identity, seed)
     if channels == 1:
         images = _grey(images)
@@ -135,12 +138,14 @@ def draw_people(
     `weakest` and `stray` are those of `action_units.sample`.
     """
     labels = np.repeat(np.arange(len(CLASSES)), per_class)
-    images = [
-        _draw_person(np.random.default_rng([seed, person]), labels, identity, image_size, weakest, stray)
-        for person in range(subjects)
-    ]
+    images = np.empty((subjects * len(labels), image_size, image_size, 3), np.uint8)
+    for person in range(subjects):
+        random = np.random.default_rng([seed, person])
+        images[person * len(labels) :][: len(labels)] = _draw_person(
+            random, labels, identity, image_size, weakest, stray
+        )
     people = np.repeat(np.arange(subjects), len(labels))
-    return np.concatenate(images), np.tile(labels, subjects), people
+    return images, np.tile(labels, subjects), people
 
 
 def _draw_person(
@@ -161,8 +166,11 @@ def _draw_person(
 
 
 def _grey(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """RGB (..., 3) to grey (..., 1)."""
-    return ((images @ LUMA + 500) // 1000)[..., None].astype(np.uint8)
+    """RGB (N, ..., 3) to grey (N, ..., 1)."""
+    grey = np.empty((*images.shape[:-1], 1), np.uint8)
+    for target, image in zip(grey, images, strict=True):
+        target[..., 0] = (image @ LUMA + 500) // 1000
+    return grey
 
 
 def _check(identity: object, **numbers: tuple[object, int]) -> None:
@@ -172,6 +180,21 @@ def _check(identity: object, **numbers: tuple[object, int]) -> None:
             raise DatasetError(f"expected {option} to be a whole number of at least {least}, found {value!r}.")
     if not isinstance(identity, (int, float)) or not 0 <= identity <= 2:
         raise DatasetError(f"expected identity to be within 0..2, found {identity!r}.")
+
+
+def _check_room(count: int, size: int, channels: int, cache: Path) -> None:
+    """Raise DatasetError where so many images can be neither held, drawn in RGB and then made grey, nor written."""
+    folder = next(folder for folder in (cache, *cache.absolute().parents) if os.path.isdir(folder))  # noqa: PTH112  # raises nothing
+    memory, disk = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), shutil.disk_usage(folder).free
+    for what, room, each in (
+        ("memory", memory, size**2 * (4 if channels == 1 else 3)),
+        ("disk", disk, size**2 * channels),
+    ):
+        if count * each > room:
+            raise DatasetError(
+                f"expected drawn images that fit into the {room / 2**30:.1f} GiB of {what} here, found {count} of {size} x {size} pixels, "
+                f"{count * each / 2**30:.1f} GiB; set dataset.subjects, dataset.per_class or image_size lower."
+            )
 
 
 def _rows(table: SimpleNamespace, rows: npt.NDArray[np.int64]) -> SimpleNamespace:

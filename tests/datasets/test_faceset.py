@@ -126,6 +126,21 @@ def test_a_file_cut_short_is_named(tmp_path, part):
         FaceSet.open(path)
 
 
+@pytest.mark.parametrize("label", [-1, 2, 2**62])
+def test_labels_of_no_class_are_told(tmp_path, label):
+    """As of a file in which a disk has turned a bit: labels are used as indices."""
+    path = write_faceset(tmp_path / "set.arrow", **content())
+    good = np.array([0, 1, 0, 1], "<i8")
+    bad = np.array([0, label, 0, 1], "<i8")
+    data = path.read_bytes()
+    assert data.count(good.tobytes()) == 1
+    path.write_bytes(data.replace(good.tobytes(), bad.tobytes()))
+    with pytest.raises(
+        DatasetError, match=rf"set\.arrow, but its labels are {bad.min()}\.\.{bad.max()}, of 2 classes; delete"
+    ):
+        FaceSet.open(path)
+
+
 def test_foreign_and_missing_files_are_named(tmp_path):
     foreign = tmp_path / "foreign.arrow"
     table = pa.table({"x": [1, 2]})

@@ -3,6 +3,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,21 @@ def test_a_second_open_draws_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", [{"seed": 1}, {"identity": 0.5}, {"subjects": 4}, {"per_class": 1}, {"channels": 3}])
 def test_options_change_the_pixels(tmp_path, change):
     assert opened(tmp_path, **change).fingerprint != opened(tmp_path).fingerprint
+
+
+@pytest.mark.parametrize("many", [{"subjects": 10**8}, {"per_class": 10**8}, {"subjects": 10**30}])
+def test_what_cannot_fit_is_refused_before_anything_is_drawn(tmp_path, monkeypatch, many):
+    monkeypatch.setattr(synthetic, "draw_people", None)
+    with pytest.raises(
+        DatasetError, match=r"^expected drawn images that fit into the [\d.]+ GiB of memory here, found \d+ of "
+    ):
+        opened(tmp_path / "cache", **many)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=42 * 24**2 - 1))
+    with pytest.raises(
+        DatasetError, match=r"GiB of disk here, found 42 of 24 x 24 pixels, .*; set dataset\.subjects, .* lower\.$"
+    ):
+        opened(tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_people_leave_the_first_ones_as_they_were(tmp_path):
