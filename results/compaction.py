@@ -9,10 +9,8 @@ The trials of a generation are sorted by study and key, and so are the rows that
 the statistics of the row groups then lead to a study, and the index to a trial.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ import pyarrow.compute as pc
 
 from results.bulk import read_parts
 from results.compacted import ORIGIN, REPLACES, CompactFile
-from results.files import RANK, remove, write_parquet
+from results.files import RANK, digest, remove, write_parquet
 from results.index import index_bytes
 from results.layout import INDEX, Generation, Layout, Listing
 from results.schema import TABLES
@@ -237,18 +235,10 @@ def _write(
     if not write_parquet(aside, schema, rows, rows=GROUP.get(table, ROWS), metadata=metadata):
         remove(aside)
         return None
-    return layout.keep(aside, f"{table}-{_digest(aside)}.parquet")
+    return layout.keep(aside, f"{table}-{digest(aside)[:32]}.parquet")
 
 
 def _write_bytes(layout: Layout, name: str, data: pa.Buffer) -> str:
     aside = layout.aside(name)
     aside.write_bytes(data)
-    return layout.keep(aside, f"{name}-{_digest(aside)}.arrow")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:32]
+    return layout.keep(aside, f"{name}-{digest(aside)[:32]}.arrow")

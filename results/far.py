@@ -69,7 +69,6 @@ class FarLayout(Layout):
 
     Args:
         address: s3://BUCKET/PREFIX.
-        encryption: as `Remote` takes it.
 
     Raises:
         StoreError: as `Remote`.
@@ -79,9 +78,9 @@ class FarLayout(Layout):
     replaces_parts = False
     readable_in_bulk = False
 
-    def __init__(self, address: str, encryption: str | None = None) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__(Path())
-        self.remote = Remote(address, encryption)
+        self.remote = Remote(address)
         self.address = self.remote.address
         self._compacting = threading.Lock()
         self._scratch, self._replaced = Path(), False

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and the Parquet in them."""
 
 import fcntl
+import hashlib
 import json
 import os
 import uuid
@@ -59,6 +60,15 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content in hexadecimal digits."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def remove(path: Path) -> None:

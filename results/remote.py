@@ -35,7 +35,8 @@ PART = 16 << 20  # bytes of one request of a large file
 MOST_PARTS = 10_000
 TAIL = 1 << 16  # bytes fetched when a file is opened: the footers of most, which say where all else is
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/?#]+)*)/?")
-ENCRYPTION = re.compile(r"(AES256|aws:kms)(?::(\S+))?")
+# Names the encryption that is asked for with every object written: AES256, aws:kms or aws:kms:KEY; without, it is the bucket's.
+ENCRYPTION = "S3_ENCRYPTION"
 ABSENT = ""  # in place of an ETag: there must be no such object
 
 
@@ -63,32 +64,27 @@ class Remote:
 
     Args:
         address: s3://BUCKET/PREFIX.
-        encryption: AES256, aws:kms or aws:kms:KEY, asked for with every object written; None: the bucket's default.
 
     Raises:
-        StoreError: it is no such address; and from every method what a server refuses for good.
+        StoreError: it is no such address, or S3_ENCRYPTION is none of the known; and from every method what a server refuses for good.
         StoreUnavailable: from every method, when the server did not take a request for PATIENCE seconds.
 
     """
 
-    def __init__(self, address: str, encryption: str | None = None) -> None:
+    def __init__(self, address: str) -> None:
         found = ADDRESS.fullmatch(address)
         if not found or {".", ".."} & set(found[2].split("/")):
             shown = re.sub(r"(?<=://)[^/]*@", "...@", address)
             raise StoreError(f"Expected a folder or s3://BUCKET/PREFIX to keep things in, found {shown}: correct it.")
-        kind = ENCRYPTION.fullmatch(encryption or "aws:kms")
-        if not kind or (kind[2] and kind[1] == "AES256"):
-            raise StoreError(f"Expected storage.encryption to be AES256, aws:kms or aws:kms:KEY, found {encryption}.")
-        self.address, self.encryption = address.rstrip("/"), encryption
+        self.address = address.rstrip("/")
         self.bucket, self.prefix = found[1], found[2].strip("/") + "/" if found[2] else ""
-        wanted = {"ServerSideEncryption": kind[1], "SSEKMSKeyId": kind[2]} if encryption else {}
-        self._encryption = {name: value for name, value in wanted.items() if value}
+        self._encryption = _encryption(os.environ.get(ENCRYPTION))
         self._client: Any = None
         self._answered = False
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Remote, (self.address, self.encryption)
+        return Remote, (self.address,)
 
     def get(self, name: str) -> bytes:
         """The content of an object.
@@ -147,6 +143,9 @@ class Remote:
             Whether it was written; False where another stands there.
 
         """
+        if replaces is None and len(data) > PART:
+            self._put_parts(name, len(data), lambda start, length: data[start : start + length])
+            return True
         sent = {"Bucket": self.bucket, "Key": self.prefix + name, "Body": data, **self._encryption}
         if replaces is not None:
             sent |= {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
@@ -160,28 +159,32 @@ class Remote:
         return True
 
     def upload(self, path: Path, name: str) -> None:
-        """Write an object from a file of any size, in parts that are tried again one by one."""
-        size = path.stat().st_size
-        if size <= PART:
-            self.put(name, path.read_bytes())
-            return
+        """Write an object from a file of any size."""
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= PART:
+                self.put(name, file.read())
+            else:
+                self._put_parts(name, size, lambda start, length: os.pread(file.fileno(), length, start))
+
+    def _put_parts(self, name: str, size: int, read: Callable[[int, int], bytes]) -> None:
+        """Write an object in parts, each tried again for itself; `read` gives the bytes from a place on, so many."""
         place = {"Bucket": self.bucket, "Key": self.prefix + name}
         begun = self._try("write", name, lambda client: client.create_multipart_upload(**place, **self._encryption))
         place["UploadId"] = begun["UploadId"]
         length = max(PART, -(-size // MOST_PARTS))
 
         def send(number: int) -> dict[str, Any]:
-            with path.open("rb") as file:
-                file.seek((number - 1) * length)
-                data = file.read(length)
+            data = read((number - 1) * length, length)
             part = self._try("write", name, lambda client: client.upload_part(**place, PartNumber=number, Body=data))
             return {"PartNumber": number, "ETag": part["ETag"]}
 
         try:
-            parts = list(self.map(send, range(1, -(-size // length) + 1), threads=4))
+            parts = {"Parts": list(self.map(send, range(1, -(-size // length) + 1), threads=4))}
             try:
-                made = {"MultipartUpload": {"Parts": parts}}
-                self._try("write", name, lambda client: client.complete_multipart_upload(**place, **made))
+                self._try(
+                    "write", name, lambda client: client.complete_multipart_upload(**place, MultipartUpload=parts)
+                )
             except FileNotFoundError:  # no such upload: it was completed, and the answer lost
                 if self.get_range(name, "0-0")[1] != size:
                     raise StoreError(f"Expected {size} bytes in {self.address}/{name}, found others.") from None
@@ -264,6 +267,16 @@ class Remote:
         with self._lock:
             if self._client is client:
                 self._client = None
+
+
+def _encryption(wanted: str | None) -> dict[str, str]:
+    """What a request that writes says of encryption."""
+    if not wanted:
+        return {}
+    kind = re.fullmatch(r"AES256|(aws:kms)(?::(\S+))?", wanted)
+    if not kind:
+        raise StoreError(f"Expected {ENCRYPTION} to be AES256, aws:kms or aws:kms:KEY, found {wanted}: correct it.")
+    return {"ServerSideEncryption": kind[1] or wanted} | ({"SSEKMSKeyId": kind[2]} if kind[2] else {})
 
 
 def _connect() -> Any:

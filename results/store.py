@@ -30,35 +30,27 @@ Result = TypeVar("Result")
 class Store:
     """The results under one folder, which is made when something is first written, or under s3://BUCKET/PREFIX.
 
-    Args:
-        root: which folder or address.
-        encryption: what is asked for with every object written to S3: AES256, aws:kms or aws:kms:KEY; None: what is the
-            bucket's default. A folder takes none.
-
     Raises:
         StoreError: from every method, when the folder or a file in it cannot be read or written; StoreUnavailable where
             that will pass or can be mended, so that the same call can succeed later: whoever has rows keeps them.
 
     """
 
-    def __init__(self, root: str | os.PathLike[str], encryption: str | None = None) -> None:
-        self._encryption = encryption
+    def __init__(self, root: str | os.PathLike[str]) -> None:
         self._layout: Layout
         self.root: Any  # a Path where it is a folder
         if "://" in os.fspath(root):
             from results.far import FarLayout  # here, as most stores are near
 
-            self._layout = FarLayout(os.fspath(root), encryption)
+            self._layout = FarLayout(os.fspath(root))
             self.root = self._layout.address
-        elif encryption:
-            raise StoreError(f"Expected no storage.encryption for the folder {root}, found {encryption}: remove it.")
         else:
             self.root = Path(root).absolute()
             self._layout = Layout(self.root)
         self._standings = Standings(self._layout)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.root, self._encryption)
+        return Store, (self.root,)
 
     def commit(self, key: str, rows: Mapping[str, Sequence[Row]]) -> bool:
         """Write a trial's rows, all or nothing, unless the row that is there stands over the new one.

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, and a proxy before it that counts what is asked of it."""
+"""A real S3 server on this machine, and a proxy before it that counts what is asked of it and makes it fail."""
 
 import http.client
 import http.server
@@ -11,10 +11,12 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from pyarrow import fs
 
 KEY, SECRET = "reader", "a-secret-that-is-never-shown"
+OTHERS = [(f"other{index}", f"another-secret-{index}") for index in range(10)]  # that the server knows, too
 
 
 def server_program():
@@ -28,7 +30,8 @@ def s3_server(folder):
     """Run the server on loopback; gives its port."""
     folder.mkdir(parents=True)
     ports = free_ports(4)
-    who = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+    keys = [{"accessKey": key, "secretKey": secret} for key, secret in [(KEY, SECRET), *OTHERS]]
+    who = {"name": "test", "credentials": keys, "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [who]}))
     command = [
         server_program(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
@@ -74,46 +77,95 @@ def connect(port):
     )  # fmt: skip
 
 
-@contextmanager
-def counting_proxy(port):
-    """A proxy to the server at `port`; gives its address and the list of (method, path, bytes of the answer)."""
-    seen = []
+DROP = object()  # a fault: the connection is closed without an answer
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
 
-        def forward(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            behind = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
-                behind.putheader(name, value)
-            behind.endheaders(body)
-            answer = behind.getresponse()
-            data = answer.read()
-            seen.append((self.command, self.path.split("?")[0], len(data)))
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
-                    self.send_header(name, value)
-            if answer.getheader("Content-Length") is None:
-                self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
+class Answer(NamedTuple):
+    """A fault: what is answered instead of the server; without a code nothing but the status."""
+
+    status: int
+    code: str = ""
+    after: bool = False  # the server has done what was asked
+
+
+class Proxy:
+    """A proxy to the server at `port`.
+
+    `seen` has (method, path, bytes of the answer) of every request. `fault(method, path, headers)` may give a fault for
+    a request: DROP, an Answer, or a dict of headers to send on instead.
+    """
+
+    def __init__(self, port):
+        self.port, self.seen, self.fault = port, [], lambda method, path, headers: None
+
+    def __enter__(self):
+        made = type("Handler", (_Handler,), {"proxy": self})
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), made)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    behind = None
+
+    def forward(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = dict(self.headers.items())
+        fault = self.proxy.fault(self.command, self.path, headers)
+        if fault is DROP:
+            self.close_connection = True
+        elif isinstance(fault, Answer) and not fault.after:
+            self._refuse(fault)
+        else:
+            status, names, data = self._ask(fault if isinstance(fault, dict) else headers, body)
+            self.proxy.seen.append((self.command, self.path.split("?")[0], len(data)))
+            if isinstance(fault, Answer):
+                self._refuse(fault)
+            else:
+                self._answer(status, names, data)
+
+    def _ask(self, headers, body):
+        if self.behind is None:
+            self.behind = http.client.HTTPConnection("127.0.0.1", self.proxy.port, timeout=60)
+        self.behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            self.behind.putheader(name, value)
+        self.behind.endheaders(body)
+        answer = self.behind.getresponse()
+        return answer.status, answer.getheaders(), answer.read()
+
+    def _refuse(self, fault):
+        error = f"<Error><Code>{fault.code}</Code><Message>It is a test.</Message></Error>"
+        data = error.encode() if fault.code else b""
+        self._answer(fault.status, [("Content-Type", "application/xml"), ("Content-Length", str(len(data)))], data)
+
+    def _answer(self, status, headers, data):
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in ("transfer-encoding", "connection", "server", "date"):
+                self.send_header(name, value)
+        if "content-length" not in {name.lower() for name, _ in headers}:
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
             self.wfile.write(data)
-            behind.close()
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815 - names of the base class
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815 - names of the base class
 
-        def log_message(self, *args):
-            pass
+    def finish(self):
+        super().finish()
+        if self.behind is not None:
+            self.behind.close()
 
-    proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{proxy.server_address[1]}", seen
-    finally:
-        proxy.shutdown()
-        proxy.server_close()
-        thread.join()
+    def log_message(self, *args):
+        pass

