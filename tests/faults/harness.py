@@ -122,8 +122,14 @@ class CheapTrial:
         digest = hashlib.sha256(repr((self.spec.key, *parts)).encode()).digest()
         return int.from_bytes(digest[:4], "big") / 2**32
 
+    def state(self):
+        return {"training": {"records": self.records}}
+
     def run(self, state=None):
-        for epoch in range(1, self.spec.epochs + 1):
+        for record in state["training"]["records"] if state else ():
+            self.records.append(record)
+            yield record
+        for epoch in range(len(self.records) + 1, self.spec.epochs + 1):
             self.world.moment("epoch")
             accuracy = 1 - (1 - 0.5 * self.number("skill")) / (1 + 0.3 * epoch)
             rows = [{"epoch": epoch, "slice": i, "spread": 0.5, "metric_loss": self.number(epoch, i)} for i in range(2)]
@@ -330,7 +336,7 @@ def play(monkeypatch, world, slots=2):
     monkeypatch.setattr(engine, "COMPACT_EVERY", 3)
     monkeypatch.setattr(engine, "Thread", Immediate)
     monkeypatch.setattr(engine, "_alive", lambda address: True)
-    monkeypatch.setattr(engine.ray, "cluster_resources", dict)
+    monkeypatch.setattr("study.packing._gpus", lambda: False)
     monkeypatch.setattr("study.live.LivePage", Silent)
     monkeypatch.setattr("study.progress.Display", Silent)
     monkeypatch.setattr("study.worker.use_device", lambda *given: types.SimpleNamespace(type="cpu"))
@@ -341,6 +347,12 @@ def play(monkeypatch, world, slots=2):
         return CheapTrial(worker.spec, lambda row: worker.store.write("audits", f"{key}-audit", [row]), world)
 
     monkeypatch.setattr(Worker, "_prepare", prepare)
+
+    def killed(status):
+        raise Killed
+
+    monkeypatch.setattr("study.worker.os._exit", killed)
+    monkeypatch.setattr("study.checkpoint.CUT_OFF", 0.0)  # no one writes while the study is over
 
     def sleep(seconds):
         world.now += seconds
@@ -367,7 +379,7 @@ def play(monkeypatch, world, slots=2):
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
     monkeypatch.setattr(files, "publish", published)
-    for module in ("results.files", "results.store", "results.compaction", "results.layout"):
+    for module in ("results.files", "results.store", "results.compaction", "results.layout", "study.checkpoint"):
         monkeypatch.setattr(f"{module}.remove", removed, raising=False)
 
 
@@ -417,7 +429,7 @@ class Played:
     def __init__(self, name, folder):
         tiny = ["dataset.subjects=4", "dataset.per_class=1", "image_size=16", "folds=2"]
         own = {
-            "table": ["method=softmax", "seeds=2", "epochs=2"],
+            "table": ["method=softmax", "seeds=2", "epochs=2", "checkpoint.every=1"],
             "search": ["search.trials=5", "epochs=4", "search.grace=1", "cluster.workers=1"],
         }
         self.tables, self.home = folder / "tables", folder / "home"
