@@ -1,12 +1,12 @@
 """The tables of a store by name: of a study its comparison or its ranking, and those that look across studies."""
 
-import json
 from typing import Any
 
 from results.across import ACROSS
 from results.comparison import comparison_table, seen
 from results.errors import StoreError
 from results.people import mcnemar_table
+from results.proposals import cost, front, proposals, trainings
 from results.render import Table, number, render
 from results.replication import Arm, StudyRows, instead, known_names, study_rows
 from results.store import Store
@@ -69,33 +69,44 @@ def study_table(store: Store, study: str) -> Table:
 def ranking_table(store: Store, study: str, read: StudyRows | None = None) -> Table:
     """The best trials of a search, with what was proposed for them; `read` is what `study_rows` gave, where it is there already."""
     rows = read or study_rows(store, study)
-    metric, ranked = rows.metric, []
-    for member in rows.members:
-        trial = rows.trials.get(member["trial_key"])
-        if trial is not None and trial["status"] != "failed" and trial[metric] is not None:
-            ranked.append((trial, json.loads(member["parameters"] or "{}")))
-    ranked.sort(key=lambda pair: pair[0][metric], reverse=not metric.endswith("loss"))
-    best = ranked[:BEST]
-    columns = ("rank", "trial_key", metric, "status", "epochs", "seconds", "parameters")
-    values = [
+    metric, found, several = rows.metric, proposals(rows), trainings(rows) > 1
+    sign = 1 if metric.endswith("loss") else -1
+    # The mean of fewer folds and seeds is of other faces: what was left early stands below.
+    found.sort(key=lambda one: (several and one.trial["status"] != "done", sign * one.trial[metric]))
+    best = [(one.trial, one.parameters) for one in found[:BEST]]
+    columns: tuple[str, ...] = ("rank", "trial_key", metric, "status", "epochs", "seconds", "parameters")
+    values: list[tuple[Any, ...]] = [
         (rank, trial["trial_key"], trial[metric], trial["status"], trial["epochs"], trial["seconds"], parameters)
         for rank, (trial, parameters) in enumerate(best, 1)
     ]
     names = list(dict.fromkeys(name for _, parameters in best for name in parameters))
-    header = ("rank", "trial", metric.replace("_", " "), "status", "epochs", "seconds", *names)
-    shown = [
+    header: tuple[str, ...] = ("rank", "trial", metric.replace("_", " "), "status", "epochs", "seconds", *names)
+    shown: list[tuple[str, ...]] = [
         (str(rank), key[:12], digits(value, metric), status, str(epochs), f"{seconds:.1f}" if seconds is not None else "",
          *(_parameter(parameters.get(name)) for name in names))
         for rank, key, value, status, epochs, seconds, parameters in values
     ]  # fmt: skip
-    states = [trial["status"] for trial in rows.trials.values()]
+    if (spent := cost(rows)) is not None:
+        optimal = front(rows)
+        more = [(one.trial[spent], one.number in optimal) for one in found[:BEST]]
+        columns, header = (*columns, "cost", "front"), (*header, f"cost: {spent}", "front")
+        values = [(*row, *two) for row, two in zip(values, more, strict=True)]
+        shown = [(*row, f"{two[0]:g}", "yes" if two[1] else "") for row, two in zip(shown, more, strict=True)]
+    states = [one.trial["status"] for one in found] if several else [t["status"] for t in rows.trials.values()]
+    proposed = {member["index"] for member in rows.members}
+    failed = {member["index"] for member in rows.members if _failed(rows, member["trial_key"])}
+    mean = f", the mean of {trainings(rows)} trainings" if several else ""
     caption = (
-        f"Search {study} on {listed(seen(rows, None, 'dataset'))}: the best {len(best)} of {len(rows.members)} "
-        f"trials by {metric} ({states.count('done')} done, {states.count('stopped')} stopped early, "
-        f"{states.count('failed')} failed)."
+        f"Search {study} on {listed(seen(rows, None, 'dataset'))}: the best {len(best)} of {len(proposed)} "
+        f"trials by {metric}{mean} ({states.count('done')} done, {states.count('stopped')} stopped early, "
+        f"{len(failed) if several else states.count('failed')} failed)."
     )
-    keys = {(place, column): (row[1],) for place, row in enumerate(values) for column in range(1, len(header))}
+    keys = {(place, column): one.keys for place, one in enumerate(found[:BEST]) for column in range(1, len(header))}
     return Table(columns, values, caption, (header, shown), keys=keys)
+
+
+def _failed(rows: StudyRows, key: str) -> bool:
+    return key in rows.trials and rows.trials[key]["status"] == "failed"
 
 
 def _parameter(value: Any) -> str:

@@ -27,6 +27,8 @@ def report(study: Study, console: Console) -> int:
     console.print(render(table, "table"), markup=False, highlight=False)
     folder = Path(store.root) / "reports" / study.name
     folder.mkdir(parents=True, exist_ok=True)
+    if study.searches:
+        _findings(study, console)
     (folder / "table.md").write_text(render(table, "md") + "\n", encoding="utf-8")
     if curve := _curve_column(study):
         learning_curves(store, study.name, folder / "curves.png", curve)
@@ -54,6 +56,22 @@ def report(study: Study, console: Console) -> int:
         f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True
     )
     return 1 if failed or study.failed else 0
+
+
+def _findings(study: Study, console: Console) -> None:
+    """Of a search, which parameters mattered, and where there is a cost, which trials no other beats in both."""
+    from study.importances import FEWEST, findings
+
+    found, cost = findings(study), study.config["search"]["cost"]
+    if found.front:
+        console.print(f"front   no other trial has a better {study.metric} and less {cost} than one of these:")
+        for number, value, spent in found.front:
+            console.print(f"        trial {number}: {study.metric} {value:.4f}, {cost} {spent:g}", highlight=False)
+    if found.importances:
+        listed = ", ".join(f"{name} {share:.2f}" for name, share in found.importances.items())
+    else:
+        listed = f"said from {FEWEST} complete trials on"
+    console.print(f"importances (PED-ANOVA)  {listed}", markup=False, highlight=False)
 
 
 def _page(study: Study) -> str:
@@ -110,4 +128,6 @@ def best_value(study: Study) -> float | None:
         if member["trial_key"] in values:
             arms[member["arm"]].append(values[member["trial_key"]])
     best = min if less_is_better(study.metric) else max
-    return best((sum(found) / len(found) for found in arms.values()), default=None)
+    # An arm of a search that was dropped, or goes on, was not on all the faces that the complete ones were.
+    whole = study.config["search"]["folds"] * study.config["search"]["seeds"] if study.searches else 1
+    return best((sum(found) / len(found) for found in arms.values() if len(found) >= whole), default=None)

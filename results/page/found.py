@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from results.comparison import interval
+from results.proposals import proposals, trainings
 from results.schema import TRIALS
 from results.stats import Interval, Place, replicates
 from results.store import Store
@@ -109,6 +110,10 @@ class Found:
         """The first of equals, as in the table."""
         some = [row for row in self.trials if row["status"] in statuses and row[self.metric] is not None]
         sign = -1 if self.rows.less_is_better else 1
+        if self.searches and trainings(self.rows) > 1:
+            complete = [one.trial for one in proposals(self.rows) if one.trial["status"] == "done"]
+            best = max(complete, key=lambda row: sign * row[self.metric], default=None)
+            return best and self.rows.trials[best["trial_key"]]
         return max(some, key=lambda row: sign * row[self.metric], default=None)
 
     def read_by_trial(self, table: str, columns: Sequence[str]) -> dict[str, list[Row]]:

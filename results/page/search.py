@@ -1,6 +1,5 @@
 """A search: its trials in their order, along their parameters, and which parameters mattered."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from results.page.found import Found, Row
 from results.page.importances import FEWEST, importances
 from results.page.markup import count, details, figure, missing, panels, paragraph, table
 from results.page.svg import LEFT, Chart, Scale, bounds, digits, legend
+from results.proposals import proposals
 from results.render import Table
 
 GAP, MOST, SHADES = 104.0, 400, 5
@@ -34,12 +34,7 @@ def _flattery(found: Found) -> str:
 
 
 def _answered(found: Found) -> list[Trial]:
-    trials = []
-    for member in found.rows.members:
-        row = found.rows.trials.get(member["trial_key"])
-        if row is not None and row["status"] != "failed" and row[found.metric] is not None:
-            trials.append((member["index"], row, json.loads(member["parameters"] or "{}")))
-    return trials
+    return [(one.number, one.trial, one.parameters) for one in proposals(found.rows)]
 
 
 def _history(found: Found, trials: list[Trial]) -> str:
@@ -68,7 +63,8 @@ def _parallel(found: Found, trials: list[Trial]) -> str:
     """A line a trial across one axis a parameter, and the metric at the end."""
     names = sorted({name for _, _, parameters in trials for name in parameters})
     every = math.ceil(len(trials) / MOST)
-    kept = [trial for place, trial in enumerate(trials) if place % every == 0 or trial[1] is found.best]
+    best = found.best["trial_key"] if found.best else ""
+    kept = [trial for place, trial in enumerate(trials) if place % every == 0 or trial[1]["trial_key"] == best]
     width = max(340.0, GAP * len(names) + 2 * LEFT)
     words = f"{count(len(kept), 'trial')} across {', '.join(names) or 'no parameter'} and {found.words}."
     chart = Chart("Parallel coordinates", words, width=width, height=270)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -11,7 +10,7 @@ from study.config import ADDED_SEARCH
 from study.errors import StudyError
 from study.search import check_search
 from study.space import Space
-from tests.study.searching import Answer, Tables, answered, complete, play, searcher
+from tests.study.searching import Answer, Tables, complete, play, searcher
 
 STEPS = {"low": 0.001, "high": 0.003, "step": 0.0001}
 SAMPLERS = ("tpe", "cmaes", "random", "grid", "two objectives", "racing")
