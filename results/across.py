@@ -15,6 +15,7 @@ from results.asking import query
 from results.comparison import interval
 from results.errors import StoreError
 from results.over_data_sets import ranks_table
+from results.proposals import proposals
 from results.render import Table
 from results.replication import Row, study_rows
 from results.stats import Place, holm, paired_test, replicates
@@ -28,6 +29,13 @@ def _without(*names: str) -> str:
     return f"json_merge_patch(config, '{json.dumps(dict.fromkeys(names))}')"
 
 
+SAME_PLACE = _without("study", "arm", "protocol", "validation_fraction", "fold", "seed")
+SAME_SEED = _without("study", "arm", "seed", "search")
+OF_EACH = ", ".join(
+    f"{value} FILTER (protocol = '{protocol}') AS {protocol}{end}"
+    for protocol in ("sealed", "paper")
+    for value, end in (("min(trial_key)", "_key"), ("arg_min(test_accuracy, trial_key)", ""))
+)
 # Only trials that columns do not tell apart have their configurations compared, which takes longest.
 PAIRS = f"""
 WITH named AS (SELECT m.trial_key FROM members m JOIN studies s USING (study)
@@ -35,27 +43,18 @@ WITH named AS (SELECT m.trial_key FROM members m JOIN studies s USING (study)
 done AS (SELECT * FROM trials WHERE status = 'done' AND test_accuracy IS NOT NULL
          AND (getvariable('study') IS NULL OR trial_key IN (FROM named))),
 both_ways AS (SELECT dataset, method, fold, seed FROM done GROUP BY ALL HAVING count(DISTINCT protocol) > 1)
-SELECT {
-    _without("study", "arm", "protocol", "validation_fraction", "fold", "seed")
-} AS same, fold, seed, min(arm) AS arm,
-    min(dataset) AS dataset, avg(test_images / train_images) FILTER (protocol = 'sealed') AS ratio,
-    {
-    ", ".join(
-        f"min({what}) FILTER (protocol = '{one}') AS {one}{end}"
-        for one in ("sealed", "paper")
-        for what, end in (("trial_key", "_key"), ("test_accuracy", ""))
-    )
-}
+SELECT {SAME_PLACE} AS same, fold, seed, min(arm) AS arm, min(dataset) AS dataset,
+    avg(test_images / train_images) FILTER (protocol = 'sealed') AS ratio, {OF_EACH}
 FROM done SEMI JOIN both_ways USING (dataset, method, fold, seed)
 GROUP BY same, fold, seed HAVING sealed_key IS NOT NULL AND paper_key IS NOT NULL ORDER BY same, fold, seed
 """  # noqa: S608 - columns of ours
-# Trials of the configuration of one, the variable, with other seeds, that no search proposed.
+# Trials of the configuration of one, the variable, with any seeds, that no search proposed.
 FRESH = f"""
 WITH best AS (FROM trials WHERE trial_key = getvariable('study'))
-SELECT trial_key, METRIC FROM trials
-WHERE status = 'done' AND METRIC IS NOT NULL AND seed <> (SELECT seed FROM best) AND fold = (SELECT fold FROM best)
+SELECT trial_key, seed, METRIC FROM trials
+WHERE status = 'done' AND METRIC IS NOT NULL AND fold = (SELECT fold FROM best)
     AND method = (SELECT method FROM best) AND dataset = (SELECT dataset FROM best) AND json_extract_string(config, '$.search') IS NULL
-    AND {_without("study", "arm", "seed", "search")} = (SELECT {_without("study", "arm", "seed", "search")} FROM best)
+    AND {SAME_SEED} = (SELECT {SAME_SEED} FROM best)
 ORDER BY seed, trial_key
 """  # noqa: S608 - columns of ours
 
@@ -123,28 +122,39 @@ def _optimism(pairs: list[Row]) -> Row:
 
 
 class Curse(NamedTuple):
-    """A search whose best configuration was trained again."""
+    """A search whose best configuration was trained again; `keys` are of the trainings of both."""
 
     search: str
     metric: str
     best_key: str
-    fresh_keys: list[str]
+    keys: list[str]
     said: Optimism
 
 
 def cursed(store: Store, search: str) -> Curse | None:
-    """What fresh seeds say of the best trial of a search; None where there are none."""
+    """What fresh seeds say of the best proposal of a search; None where there are none.
+
+    Of a proposal that was trained on several folds a fresh run is one seed on all of them.
+    """
     rows = study_rows(store, search)
-    metric, less, done = rows.metric, rows.less_is_better, rows.done()
+    metric, less, tried = rows.metric, rows.less_is_better, proposals(rows)
+    done = [one for one in tried if one.trial["status"] == "done"]
     if not done:
         return None
-    best = (min if less else max)(done, key=lambda trial: (trial[metric], trial["trial_key"]))
-    fresh = query(store, FRESH.replace("METRIC", f'"{metric}"'), best["trial_key"]).rows
-    if not fresh:
+    best = (min if less else max)(done, key=lambda one: (one.trial[metric], one.trial["trial_key"]))
+    by_fold = {rows.trials[key]["fold"]: key for key in best.keys}
+    chosen_by = {rows.trials[key]["seed"] for key in best.keys}
+    fresh: dict[int, list[tuple[str, float]]] = defaultdict(list)
+    for key in by_fold.values():
+        for trial, seed, value in query(store, FRESH.replace("METRIC", f'"{metric}"'), key).rows:
+            if seed not in chosen_by:
+                fresh[seed].append((trial, value))
+    runs = [fresh[seed] for seed in sorted(fresh) if len(fresh[seed]) == len(by_fold)]
+    if not runs:
         return None
-    stopped = sum(trial["status"] == "stopped" for trial in rows.trials.values())
-    said = winners_curse([trial[metric] for trial in done], [value for _, value in fresh], less, stopped)
-    return Curse(search, metric, best["trial_key"], [key for key, _ in fresh], said)
+    values = [fmean(value for _, value in run) for run in runs]
+    said = winners_curse([one.trial[metric] for one in done], values, less, len(tried) - len(done))
+    return Curse(search, metric, best.trial["trial_key"], [*best.keys, *(key for run in runs for key, _ in run)], said)
 
 
 def winners_curse_table(store: Store, study: str = "") -> Table:
@@ -167,7 +177,7 @@ def winners_curse_table(store: Store, study: str = "") -> Table:
         *("search", "metric", "trials", "best", "best_key", "fresh", "fresh_runs", "optimism", "low", "high", "luck"),
         *("trial_keys", "stopped", "sentence"),
     )
-    keys = [[one.best_key, *one.fresh_keys] for one in found]
+    keys = [one.keys for one in found]
     values = [
         (one.search, one.metric, one.said.trials, one.said.best, one.best_key, *one.said[2:4][::-1], *one.said[4:7], one.said.luck, both,
          one.said.stopped, one.said.sentence())

@@ -143,6 +143,26 @@ def test_trials_that_a_search_stopped_are_trials_that_it_tried(store):
     assert row["sentence"].startswith("The best of 4 trials (2 stopped early)")
 
 
+def test_a_proposal_of_several_folds_is_compared_with_seeds_on_all_of_them(store):
+    for index in (0, 1):
+        for fold in (0, 1):
+            key = f"hunt{index}{fold}"
+            accuracy = 0.5 + index / 10 + fold / 50
+            commit(store, key, accuracy, search="hunt", options={"weight": index}, study="hunt", fold=fold)
+            member = {"study": "hunt", "arm": key, "index": index, "fold": fold, "seed": 0, "trial_key": key}
+            store.write("members", f"hunt-{key}", [member])
+    config = json.dumps({"search": {"folds": 2, "seeds": 1}})
+    study = {"study": "hunt", "kind": "search", "metric": "val_accuracy", "created_at": START, "config": config}
+    store.write("studies", "hunt", [study])
+    for seed, folds in ((1, (0, 1)), (2, (0, 1)), (3, (0,))):
+        for fold in folds:
+            commit(store, f"fresh{seed}{fold}", 0.55 + seed / 100, seed=seed, fold=fold, options={"weight": 1})
+    [row] = records(named_table(store, "winners_curse"))
+    assert (row["trials"], row["fresh_runs"]) == (2, 2)
+    assert (row["best"], row["fresh"]) == (pytest.approx(0.62), pytest.approx(0.575))  # val is test + 0.01
+    assert row["trial_keys"] == ["hunt10", "hunt11", "fresh10", "fresh11", "fresh20", "fresh21"]
+
+
 def rename(store, study, **changes):
     [row] = store.read("studies", study=study).to_pylist()
     store.write("studies", study, [row | changes])
