@@ -154,6 +154,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     given, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         raise StoreError(f"There is no option {unknown[0]}{nearest(unknown[0].split('=')[0], OPTIONS)}.")
+    if given.saved and "=" in given.saved:  # `--saved storage.root=FOLDER` asks for all of them
+        given.words.append(given.saved)
+        given.saved = ""
     given.settings, queries = dict(SETTINGS), []
     for word in given.words:
         name, equals, value = word.partition("=")

@@ -260,6 +260,7 @@ def test_saved_queries(store, ask, name, compacted):
 
 def test_the_saved_queries_are_listed_with_their_questions(ask):
     listed = json.loads(ask("--saved", "--format", "json")[1])
+    assert json.loads(ask("--saved", "study=demo", "--format", "json")[1]) == listed  # a setting is no name
     assert [row["saved"] for row in listed] == sorted(saved())
     assert all(row["question"].count("?") == 1 for row in listed)
 
