@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 
 from datasets.card import Card
 from datasets.errors import DatasetError
-from datasets.faceset import cannot_write, content_fingerprint, pixel_offset, write_faceset
-from datasets.listing import Listing
+from datasets.faceset import Fingerprint, Strings, cannot_write, content_fingerprint, pixel_offset, write_faceset
+from datasets.listing import Face, Listing
 from datasets.recipe import recipe_digits
 from datasets.scratch import Scratch
 from datasets.sources import Source
@@ -36,6 +36,7 @@ CHUNK = 16  # Images that a thread takes at once: few enough to stop soon, enoug
 CHECKPOINT = 2.0  # Seconds of work that a crash may cost.
 
 Progress = Callable[[int, int], None]
+Shape = tuple[int, int, int]  # of an image: height, width, channels
 _log = logging.getLogger("datasets")
 
 
@@ -83,11 +84,11 @@ def build(
             with Scratch(cache / f".{path.stem}", len(listing.faces), math.prod(shape), offset) as scratch:
                 try:
                     if not path.is_file():  # Another process may have built it meanwhile.
-                        skipped = _decode_all(
-                            card, listing, scratch, image_size, channels, aligner, allow_skips, progress
+                        skipped, fingerprint = _decode_all(
+                            card, listing, scratch, shape, aligner, allow_skips, progress
                         )
                         options = {**options, "align": align}
-                        _finish(card, listing, options, path, scratch, skipped, shape)
+                        _finish(card, listing, options, path, scratch, skipped, shape, fingerprint)
                 except Exception:
                     scratch.remove()
                     raise
@@ -109,9 +110,10 @@ def _finish(
     path: Path,
     scratch: Scratch,
     skipped: Mapping[int, str],
-    shape: tuple[int, int, int],
+    shape: Shape,
+    fingerprint: str,
 ) -> None:
-    """Write the summary, and then make the scratch file the Arrow file."""
+    """Write the summary, and then make the scratch file the Arrow file; `fingerprint` is that of all faces, if none was skipped."""
     kept = [face for row, face in enumerate(listing.faces) if row not in skipped]
     lost = {face.label for face in listing.faces} - {face.label for face in kept}
     if lost:
@@ -122,12 +124,10 @@ def _finish(
         )
     scratch.compact([row for row in range(len(listing.faces)) if row not in skipped])
     images = scratch.images((len(kept), *shape))
-    labels = np.array([face.label for face in kept], np.int64)
-    subjects, sequences, official = (np.array([face[column] for face in kept], np.str_) for column in (2, 3, 4))
-    content = (images, labels, subjects, sequences, official)
-    with ThreadPoolExecutor(1) as pool:
-        digits = pool.submit(content_fingerprint, *content, listing.classes)
-        write_summary(Built(card, listing, options, path, skipped, *content), digits.result)
+    labels, subjects, sequences, official = columns = _columns(kept)
+    if skipped:
+        fingerprint = content_fingerprint(images, *columns, listing.classes)
+    write_summary(Built(card, listing, options, path, skipped, images, *columns, fingerprint))
     write_faceset(
         path,
         name=card.name,
@@ -137,7 +137,7 @@ def _finish(
         sequences=sequences,
         classes=listing.classes,
         official=official,
-        fingerprint=digits.result(),
+        fingerprint=fingerprint,
         inside=scratch.pixels,
     )
     if skipped:
@@ -150,18 +150,30 @@ def _finish(
         )
 
 
+def _columns(faces: Sequence[Face]) -> tuple[npt.NDArray[np.int64], Strings, Strings, Strings]:
+    """Labels, subjects, sequences and official parts."""
+    subjects, sequences, official = (np.array([face[column] for face in faces], np.str_) for column in (2, 3, 4))
+    return np.array([face.label for face in faces], np.int64), subjects, sequences, official
+
+
 def _decode_all(
     card: Card,
     listing: Listing,
     scratch: Scratch,
-    size: int,
-    channels: int,
+    shape: Shape,
     aligner: Aligner | None,
     allow_skips: bool,
     progress: Progress | None,
-) -> dict[int, str]:
-    """Write the pixels of every face that is not there yet; the reasons of those skipped by their place."""
-    faces = listing.faces
+) -> tuple[dict[int, str], str]:
+    """Write the pixels of every face that is not there yet.
+
+    Returns:
+        The reasons of those skipped by their place, and the fingerprint of all if none was.
+
+    """
+    faces, (size, _, channels) = listing.faces, shape
+    images = scratch.images((len(faces), *shape))
+    fingerprint = Fingerprint(images.shape, *_columns(faces), listing.classes)
 
     def fill(rows: list[int]) -> tuple[list[int], dict[int, str]]:
         written, bad = [], {}
@@ -182,9 +194,13 @@ def _decode_all(
     saved = time.monotonic()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         try:
-            for written, bad in pool.map(fill, chunks):
+            # What lies before the next chunk is whole, and enters the fingerprint while that is decoded.
+            ends = [*(chunk[0] for chunk in chunks[1:]), len(faces)]
+            for (written, bad), end in zip(pool.map(fill, chunks), ends, strict=False):
                 unsaved += written
                 skipped |= bad
+                if not skipped:
+                    fingerprint.take(images[fingerprint.taken : end])
                 done += len(written) + len(bad)
                 if progress:
                     progress(done, len(faces))
@@ -196,7 +212,9 @@ def _decode_all(
                     unsaved, saved = [], time.monotonic()
         finally:
             scratch.keep(unsaved)
-    return skipped
+    if not skipped:
+        fingerprint.take(images[fingerprint.taken :])
+    return skipped, fingerprint.digits()
 
 
 def _decode(source: Source, size: int, channels: int, aligner: Aligner | None) -> npt.NDArray[np.uint8]:

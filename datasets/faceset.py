@@ -236,6 +236,38 @@ def _batch(
     return batch.replace_schema_metadata(metadata)
 
 
+class Fingerprint:
+    """SHA-256 over everything that a trial can see of a data set: equal content, equal digits, on any machine.
+
+    Neither the name nor paths, times or library versions enter.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        labels: npt.NDArray[np.int64],
+        subjects: Strings,
+        sequences: Strings,
+        official: Strings,
+        classes: Sequence[str],
+    ) -> None:
+        """Begin with everything but the images (N, H, W, C), which `take` is given in their order."""
+        words = [subjects.tolist(), sequences.tolist(), official.tolist(), list(classes), list(shape)]
+        self._digest = hashlib.sha256(json.dumps([FORMAT, *words]).encode())
+        self._digest.update(labels.astype("<i8").tobytes())
+        self.taken = 0
+
+    def take(self, images: npt.NDArray[np.uint8]) -> None:
+        """Go on with the next images."""
+        for start in range(0, len(images), 1024):
+            self._digest.update(np.ascontiguousarray(images[start : start + 1024]).data)
+        self.taken += len(images)
+
+    def digits(self) -> str:
+        """64 hexadecimal digits, once all images are taken."""
+        return self._digest.hexdigest()
+
+
 def content_fingerprint(
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64],
@@ -244,16 +276,10 @@ def content_fingerprint(
     official: Strings,
     classes: Sequence[str],
 ) -> str:
-    """SHA-256 over everything that a trial can see of a data set: equal content, equal digits, on any machine.
-
-    Neither the name nor paths, times or library versions enter.
-    """
-    words = [subjects.tolist(), sequences.tolist(), official.tolist(), list(classes), list(images.shape)]
-    digest = hashlib.sha256(json.dumps([FORMAT, *words]).encode())
-    digest.update(labels.astype("<i8").tobytes())
-    for start in range(0, len(images), 1024):
-        digest.update(np.ascontiguousarray(images[start : start + 1024]).data)
-    return digest.hexdigest()
+    """The `Fingerprint` of a whole data set."""
+    fingerprint = Fingerprint(images.shape, labels, subjects, sequences, official, classes)
+    fingerprint.take(images)
+    return fingerprint.digits()
 
 
 def cannot_write(folder: Path, error: OSError) -> DatasetError:

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datasets.errors import DatasetError
 
 Points = npt.NDArray[np.float64]
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+_AT_ONCE = 1 << 16  # bytes
 
 
 class Source(Protocol):
@@ -61,7 +62,12 @@ class ImageFile:
 
     def load(self, size: int) -> Image.Image:
         """See `Source`; a box is cut out of the whole image."""
-        with _named(self.file), Image.open(self.file, formats=_FORMATS) as opened:
+        # Read at once where it is small: every read asks for Python's lock anew.
+        with (
+            _named(self.file),
+            self.file.open("rb", _AT_ONCE) as stream,
+            Image.open(stream, formats=_FORMATS) as opened,
+        ):
             _check_size(opened.width, opened.height)
             if size and self.box is None:
                 # Lets the JPEG decoder halve the image while it decodes.
@@ -176,6 +182,10 @@ def _named(file: Path) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DatasetError(
             f"expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, found more in {file}; scale it down first."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DatasetError(
+            f"expected a whole image in {file}, found one that cannot be decoded (its format is unknown); replace or remove it."
         ) from error
     except FileNotFoundError as error:
         raise DatasetError(f"expected an image at {file}, found nothing; take the released files.") from error

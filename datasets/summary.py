@@ -40,14 +40,11 @@ class Built:
     subjects: Strings
     sequences: Strings
     official: Strings
+    fingerprint: str
 
 
-def write_summary(built: Built, fingerprint: Callable[[], str]) -> None:
+def write_summary(built: Built) -> None:
     """Write the .csv, .png and .md beside the Arrow file.
-
-    Args:
-        built: what they tell.
-        fingerprint: gives that of the FaceSet; it is asked last, as it may still be under way.
 
     Raises:
         OSError: they cannot be written.
@@ -60,8 +57,7 @@ def write_summary(built: Built, fingerprint: Callable[[], str]) -> None:
             table.writerow((image_name(built.listing.faces[row], built.listing.root), SKIPPED, reason))
         table.writerows((item.name, LEFT_OUT, item.reason) for item in built.listing.left_out)
     contact_sheet(built).save(built.path.with_suffix(".png"))
-    body = [*_classes(built), *_warnings(built), *_not_taken(built), *_people(built)]
-    text = "\n".join([*_head(built, fingerprint()), *body])
+    text = "\n".join([*_head(built), *_classes(built), *_warnings(built), *_not_taken(built), *_people(built)])
     built.path.with_suffix(".md").write_text(text + "\n", "utf-8")
 
 
@@ -108,7 +104,7 @@ def contact_sheet(built: Built) -> Image.Image:
     return sheet
 
 
-def _head(built: Built, fingerprint: str) -> Iterator[str]:
+def _head(built: Built) -> Iterator[str]:
     count, size, _, channels = built.images.shape
     people = f"{len(set(built.subjects.tolist()))} people" if built.card.identities else "nobody knows how many people"
     yield f"# {built.card.title}\n"
@@ -116,7 +112,7 @@ def _head(built: Built, fingerprint: str) -> Iterator[str]:
     yield "| | |\n|---|---|"
     yield f"| root | {built.listing.root.resolve()} |"
     yield f"| options | {', '.join(f'{name}={value}' for name, value in built.options.items())} |"
-    yield f"| fingerprint | {fingerprint} |"
+    yield f"| fingerprint | {built.fingerprint} |"
     yield f"| skipped | {len(built.skipped)} of {len(built.listing.faces)} images |"
     yield f"| terms | {built.card.terms} |"
     yield f"| cite | {built.card.source} |\n"
