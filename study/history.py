@@ -23,13 +23,15 @@ from study.spec import LOST_WORKER
 
 
 def answers(store: Store, study: str, metric: str, cost: str | None) -> dict[str, Answer]:
-    """The committed trainings of a search by key; not those whose worker was lost, which says nothing of them."""
+    """The committed trainings of a search by key; not those whose worker was lost or whose study ran out of its budget, which says
+    nothing of them.
+    """
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
     epochs = store.read("epochs", ["trial_key", "epoch", metric], study=study)
     for key, epoch, value in zip(*(epochs[name].to_pylist() for name in epochs.column_names), strict=True):
         if value is not None:
             curves[key].append((epoch, value))
-    columns = ["trial_key", "status", "error", "fold", "seed", "validation_images", *([cost] if cost else [])]
+    columns = ["trial_key", "status", "error", "stopped_by", "fold", "seed", "validation_images", *([cost] if cost else [])]
     return {
         row["trial_key"]: Answer(
             row["status"],
@@ -39,7 +41,8 @@ def answers(store: Store, study: str, metric: str, cost: str | None) -> dict[str
             (row["fold"], row["seed"]) == (0, 0),
         )
         for row in store.read("trials", columns, study=study).to_pylist()
-        if not (row["status"] == "failed" and str(row["error"]).startswith(LOST_WORKER))
+        if row["stopped_by"] != "budget"
+        and not (row["status"] == "failed" and str(row["error"]).startswith(LOST_WORKER))
     }
 
 
