@@ -3,8 +3,9 @@
 from typing import Any
 
 from results.across import ACROSS
-from results.comparison import comparison_table, seen
+from results.comparison import comparison_table
 from results.errors import StoreError
+from results.laid_out import seen
 from results.people import mcnemar_table
 from results.proposals import cost, front, proposals, trainings
 from results.render import Table, number, render

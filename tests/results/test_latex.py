@@ -46,7 +46,13 @@ def of_every_kind(store):
         (("sealed", None), ("paper", None), ("sealed", "hunt"), ("sealed", None))
     ):
         commit(
-            store, f"c{index}", 0.7 + index / 50, protocol=protocol, search=search, seed=int(index == 3), options={"c": 1}
+            store,
+            f"c{index}",
+            0.7 + index / 50,
+            protocol=protocol,
+            search=search,
+            seed=int(index == 3),
+            options={"c": 1},
         )
     member = {"study": "hunt", "arm": "c2", "index": 0, "fold": 0, "seed": 0, "trial_key": "c2"}
     store.write("members", "hunt-0", [member])
