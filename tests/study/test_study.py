@@ -217,9 +217,10 @@ def test_a_search_in_two_parts_equals_one_and_stops_early(project, tmp_path):
 
 @pytest.mark.slow
 def test_only_loopback_listens_and_a_killed_worker_costs_nothing(project):
-    process = project.start("method=triplet", "seeds=2", "cluster.workers=1", *project.tiny, "epochs=20")
+    study = ["method=triplet", "seeds=2", "cluster.workers=1", *project.tiny, "epochs=20", "checkpoint.every=1"]
+    process = project.start(*study)
     wait_for(lambda: committed(project) >= 1)
-    wait_for(lambda: training(process.pid))
+    wait_for(lambda: training(process.pid) and list(project.tables.glob("checkpoints/*.checkpoint")))
     addresses = listeners({process.pid} | descendants(process.pid))
     assert addresses
     assert all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
@@ -228,6 +229,9 @@ def test_only_loopback_listens_and_a_killed_worker_costs_nothing(project):
     assert process.returncode == 0, out + err
     rows = project.read("trials")
     assert [row["status"] for row in rows] == ["done"] * 4
+    [resumed] = [row for row in rows if row["resumed_epochs"]]
+    assert "All metrics are equal" in project.run("--rerun", resumed["trial_key"], *project.places).out
+    assert not list((project.tables / "checkpoints").iterdir())
 
 
 @pytest.mark.slow

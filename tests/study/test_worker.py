@@ -146,7 +146,7 @@ def trials(study, root, count):
     for i in range(count):
         method = ("softmax", "center", "dgms", "tuplet_clusters")[i % 4]
         changes = {"learning_rate": 1e30} if i % 10 == 9 else {"evaluation": {"probe": True}} if i % 10 == 5 else {}
-        worker.reset_config(working.asked(replace(spec, method=method, seed=i, **changes)))
+        worker.reset_config(working.asked(replace(spec, method=method, seed=i, search="s", **changes)))
         working.results(worker)
         worker._release()
         found.append(holdings())
