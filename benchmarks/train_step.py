@@ -38,6 +38,7 @@ from mdml.train import Recipe, Training, build_network
 from results import Store
 from study import plan
 from study.config import load
+from study.trial import Trial
 from study.worker import Worker
 
 BATCH, SIDE, RATE = 32, 64, 1e-3
@@ -108,6 +109,7 @@ def trials(count: int, folder: Path) -> dict[str, tuple[list[float], list[float]
         "store_root": f"{folder}/tables", "cache": f"{folder}/cache", "cpus": 1, "metric": "val_accuracy",
         "code": {"git_commit": None, "git_dirty": None}, "checkpoint": config["checkpoint"], "lease": None,
     })  # fmt: skip
+    held: list[Trial] = []
     store, found = Store(f"{folder}/tables"), dict[str, tuple[list[float], list[float]]]()
 
     def part(name: str, work: Callable[[], object]) -> None:
@@ -118,20 +120,21 @@ def trials(count: int, folder: Path) -> dict[str, tuple[list[float], list[float]
         walls.append(time.perf_counter() - wall)
 
     def prepare() -> None:
-        worker.trial = worker._prepare()
+        held.append(worker._prepare())
 
     def loop() -> None:
         # The optimiser makes its state in its first step, which is training.
-        trial = worker.trial
+        [trial] = held
         index = torch.from_numpy(trial.split.train)
         Training(trial.network, trial.method, trial.spec.recipe(), trial.faces.images, trial.faces.labels, index, {}, 0)
 
     for one, config_of in zip(specs, asked, strict=True):
+        held.clear()
         part("let go of the last trial", lambda config_of=config_of: worker.reset_config(config_of))  # type: ignore[misc]
         part("network, sealed fold", prepare)
         part("loop, optimiser", loop)
-        part("row", lambda: worker.trial.row("done"))
-        row = worker.trial.row("done")
+        part("row", lambda: held[0].row("done"))
+        row = held[0].row("done")
         part("commit", lambda one=one, row=row: store.commit(one.key, {"trials": [row]}))  # type: ignore[misc]
     return {name: (cpus[2:], walls[2:]) for name, (cpus, walls) in found.items()}
 
