@@ -91,19 +91,21 @@ class Checkpoints:
         """
         key = made_by["trial_key"]
         try:
-            found = unpack(self._place.get(key + SUFFIX))
+            data = self._place.get(key + SUFFIX)
+        except FileNotFoundError:
+            return None
+        except (OSError, StoreError) as error:
+            _log.warning("Trial %s begins anew, since its checkpoint cannot be read: %s", key[:12], error)
+            return None
+        try:
+            found = unpack(data)
             differing = sorted(name for name in made_by if found["made_by"].get(name) != made_by[name])
             if not differing:
                 state: Row = found["state"]
                 return state
             reason = f"it is of another {', '.join(differing)}"
-        except FileNotFoundError:
-            return None
         except (ValueError, KeyError) as error:
             reason = f"it is damaged ({error})"
-        except (OSError, StoreError) as error:
-            _log.warning("Trial %s begins anew, since its checkpoint cannot be read: %s", key[:12], error)
-            return None
         _log.warning("The checkpoint of trial %s is removed and the trial begins anew: %s.", key[:12], reason)
         self.remove([key])
         return None

