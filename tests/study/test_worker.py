@@ -20,6 +20,7 @@ from tests.mdml import tiny_model
 from tests.study import working
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE = {"git_commit": "c", "git_dirty": False}
 
 
 class Ended(BaseException):
@@ -93,6 +94,26 @@ def test_a_worker_that_may_be_harmed_ends_at_the_next_trial(study, tmp_path, mon
         assert "This worker is replaced: a trial failed in it by RuntimeError: segment" in capsys.readouterr().err
     else:
         assert working.results(worker)[-1]["committed"] == "done"
+
+
+@pytest.mark.slow
+def test_no_trial_suffers_from_the_worker_that_is_replaced(tiny_config, tmp_path):
+    """Tune gives up a trial whose worker ends while it is reset, and tries again one whose worker ends in a step."""
+    from study import engine
+    from study.dispatch import Planned
+    from study.progress import Display
+    from study.spool import Spool
+
+    config = tiny_config("method=softmax", "seeds=2", "cluster.workers=1", f"storage.root={tmp_path / 'tables'}")
+    members = plan.members(config, plan.open_faces(config), "s")
+    planned = Planned([{"spec": member.spec.json(), "index": member.index} for member in members])
+    store, ended = Store(tmp_path / "tables"), []
+    with engine.cluster(config), Display("s", len(members), "val_accuracy") as display:
+        engine.run(
+            config, Spool(store, "s"), display, "val_accuracy", CODE, ended.append, planned, worker=working.Harmed
+        )
+    assert [row["status"] for row in ended] == ["done"] * len(members)
+    assert set(store.statuses().values()) == {"done"}
 
 
 def test_a_worker_that_grows_ends_at_the_next_trial(study, tmp_path, monkeypatch, capsys):

@@ -36,3 +36,13 @@ def results(made):
     while not found[-1].get("done"):
         found.append(made.step())
     return found
+
+
+class Harmed(Worker):
+    """Is to be replaced after every trial."""
+
+    def _step(self):
+        result = super()._step()
+        if result.get("done"):
+            self.suspect = "the test says so"
+        return result
