@@ -31,7 +31,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "study")]
 # Without the token a cluster answers nobody. Ray reads this as it is imported.
 os.environ["RAY_AUTH_MODE"] = "token"
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 from study import cluster_file  # noqa: E402
 from study.cluster_file import Cluster  # noqa: E402
