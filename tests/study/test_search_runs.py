@@ -18,22 +18,21 @@ def wait_for(condition, seconds=200):
 
 
 def committed(project):
-    return project.read("trials") if (project.tables / "trials").exists() else []
+    return project.read("trials") if project.tables.exists() else []
 
 
 def rows(project):
     """What a search left, without what depends on time."""
     trials = {row["trial_key"]: row for row in project.read("trials")}
+    columns = ("status", "epochs", "val_accuracy", "stopped_by")
     return sorted(
         (
             row["index"],
             row["seed"],
             row["fold"],
             row["parameters"],
-            row["trial_key"],
-            trials[row["trial_key"]]["status"],
+            *(trials[row["trial_key"]][name] for name in columns),
         )
-        + tuple(trials[row["trial_key"]][name] for name in ("epochs", "val_accuracy", "stopped_by"))
         for row in project.read("members")
     )
 
@@ -45,7 +44,8 @@ def test_killed_with_two_workers_the_same_rows_are_there_as_undisturbed_with_one
         *project.tiny[:-2],
         "search.sampler=random",
         "search.trials=6",
-        "search.grace=2",
+        "epochs=20",
+        "search.grace=20",
         "study=mine",
     ]
     process = project.start(*search, *project.places, "cluster.workers=2", start_new_session=True)
