@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import ASHAScheduler
 
-from study.stopping import Stopping, StoppingScheduler, collapsed, quantile, part_of
+from study.stopping import Stopping, StoppingScheduler, collapsed, part_of, quantile
 
 
 def tune_decisions(epochs, grace, reduction, shown):
