@@ -1,17 +1,25 @@
 """Several trials on a GPU: what each is given, with an allocator that refuses at its limit in the place of CUDA's."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import count
 
 import pytest
+import ray
 import torch
 from ray.tune.search import Searcher
 
 from results import Store
-from study import packing
+from study import engine, packing, plan
+from study.config import ROOT
 from study.dispatch import Dispatch, Planned
+from study.faces import Faces
 from study.packing import CONTEXT, Measured, NoShares, Shares, fence, is_full, larger, part
+from study.progress import Display
+from study.spool import Spool
+from study.trial import Trial
+from tests.study.fenced import FencedWorker
 
 GIB = 1 << 30
 MEMORY = 24 * GIB
@@ -184,3 +192,71 @@ def test_recorded_trials_on_the_same_gpu_need_no_measurement(tmp_path):
     group = packing.group_of(trial(0))
     assert packing._recorded(store, {"cuda: NVIDIA L4"}) == {group: 4}
     assert packing._recorded(store, {"cuda: NVIDIA L4", "cuda: NVIDIA H100"}) == {group: 9}
+
+
+def test_a_measurement_takes_two_steps_and_a_batch_of_evaluation(tiny_config, monkeypatch):
+    config = tiny_config("batch_size=4", "method=mul_dml")
+    faces = plan.open_faces(config)
+    made = Trial(plan.members(config, faces, "s")[0].spec, Faces(faces, torch.device("cpu")), {}, lambda row: None)
+    steps, batches = [], []
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda *_: steps.append(1))
+    embed = packing.evaluation.embed
+    monkeypatch.setattr(packing.evaluation, "embed", lambda *given: batches.append(given[4]) or embed(*given))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GIB, MEMORY))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 5 * GIB)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * GIB)
+    assert packing.measure(made, torch.device("cpu")) == Measured(5 * GIB, 11 * GIB, MEMORY)
+    assert len(steps) == packing.STEPS
+    assert len(batches) == 1
+
+
+@pytest.mark.slow
+def test_a_study_on_two_gpus(tiny_config, tmp_path, monkeypatch):
+    """Four trials that fit two on a GPU, as measured, and four of which each turns out to need a whole one."""
+    monkeypatch.setattr(packing, "_survey", lambda: {"cuda: fake": MEMORY})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "spool"))
+    specs = []
+    for method in ("softmax", "triplet"):
+        config = tiny_config(f"method={method}", "epochs=1", f"storage.root={tmp_path / 'tables'}")
+        faces = plan.open_faces(config)
+        spec = plan.members(config, faces, "s")[0].spec
+        specs += [replace(spec, learning_rate=0.001 + i / 1e6) for i in range(4)]
+    (tmp_path / "notes").mkdir()
+    config["dataset"]["cache"] = str(tmp_path / "notes")
+    config["checkpoint"]["root"] = str(tmp_path / "checkpoints")
+    store, ended = Store(tmp_path / "tables"), []
+    ray.init(
+        address="local",
+        num_cpus=8,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
+    )
+    try:
+        with Display("s", len(specs), "val_accuracy") as display:
+            trials = [{"spec": spec.json(), "index": i} for i, spec in enumerate(specs)]
+            code = {"git_commit": None, "git_dirty": None}
+            engine.run(config, Spool(store, "s"), display, "val_accuracy", code, ended.append, Planned(trials),
+                       worker=FencedWorker)  # fmt: skip
+    finally:
+        ray.shutdown()
+    rows = store.read("trials", ["method", "status", "gpu_share"]).to_pylist()
+    assert sorted((row["method"], row["status"], row["gpu_share"]) for row in rows) == [
+        *[("softmax", "done", 0.5)] * 4,
+        *[("triplet", "done", 1.0)] * 4,
+    ]
+    assert len(ended) == len(specs)
+    notes = [json.loads(file.read_text()) for file in (tmp_path / "notes").glob("*.json")]
+    assert Counter((note["what"], note["method"], note["share"]) for note in notes if note["what"] != "full") == {
+        ("measured", "softmax", 1.0): 1,
+        ("measured", "triplet", 1.0): 1,
+        ("done", "softmax", 0.5): 4,
+        ("done", "triplet", 1.0): 4,
+    }
+    assert {(note["method"], note["share"]) for note in notes if note["what"] == "full"} == {("triplet", 0.5)}
+    done = [note for note in notes if note["what"] == "done"]
+    for note in done:
+        beside = [one for one in done if one["gpu"] == note["gpu"] and one["start"] <= note["start"] < one["end"]]
+        assert sum(one["share"] for one in beside) <= 1
+    assert {note["gpu"] for note in done} == {"0", "1"}
