@@ -239,10 +239,13 @@ def _with_images(config: Config) -> Config:
 def _with_paths(config: Config) -> Config:
     """Make paths absolute: given ones from the working directory, absent ones below the project."""
     dataset, storage = config["dataset"], config["storage"]
-    dataset["cache"] = _absolute(dataset["cache"] or ROOT / "datasets" / "cache")
+    if "://" not in str(dataset["cache"]):
+        dataset["cache"] = _absolute(dataset["cache"] or ROOT / "datasets" / "cache")
     for opened in (dataset, *config["evaluation"]["transfer"]):
         if isinstance(opened, dict) and opened.get("root"):
             opened["root"] = _absolute(opened["root"])
+    if storage["root"] == "???":
+        raise StudyError("storage=s3 needs the address of the results: add storage.root=s3://BUCKET/PREFIX.")
     if storage["root"] is None:
         storage["root"] = str(DEFAULT_STORE)
     elif "://" not in str(storage["root"]):

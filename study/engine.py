@@ -20,8 +20,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
 from results import Store, StoreError
-from study.checkpoint import Checkpoints
+from results.remote import ENCRYPTION
 from study import packing
+from study.checkpoint import Checkpoints
 from study.config import ROOT, Config
 from study.dispatch import Dispatch, Source
 from study.errors import StudyError
@@ -208,7 +209,10 @@ def cluster(config: Config) -> Iterator[None]:
     try:
         if address:
             excludes = [".git", ".venv", "results/tables", "datasets/cache"]
-            ray.init(address=address, runtime_env={"working_dir": str(ROOT), "excludes": excludes}, **quiet)
+            runtime: dict[str, Any] = {"working_dir": str(ROOT), "excludes": excludes}
+            if os.environ.get(ENCRYPTION):
+                runtime["env_vars"] = {ENCRYPTION: os.environ[ENCRYPTION]}
+            ray.init(address=address, runtime_env=runtime, **quiet)
         else:
             variables = {"PYTHONPATH": str(ROOT), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
             cpus = config["cluster"]["cpus"]

@@ -6,14 +6,14 @@ It becomes the field `evaluation` of a TrialSpec, which holds what is asked for 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from datasets import DatasetError, FaceSet, dataset_names, open_dataset, splits
+from datasets import DatasetError, FaceSet, dataset_names, splits
 from datasets.card import card_of
 from datasets.splits import OFFICIAL, judged
 from study.config import Config
 from study.errors import StudyError
+from study.staging import open_faces
 from study.transfer import shared_classes
 
 
@@ -109,7 +109,9 @@ def _opened(dataset: dict[str, Any], config: Config) -> FaceSet:
     return other
 
 
-def open_other(dataset: dict[str, Any], image_size: int, channels: int, cache: str | Path) -> FaceSet:
+def open_other(
+    dataset: dict[str, Any], image_size: int, channels: int, cache: str, fingerprint: str | None = None
+) -> FaceSet:
     """A data set by its name and options, scaled as the trial's own; a `part` says what of it is judged, not what is opened."""
-    options = {name: value for name, value in dataset.items() if name not in ("name", "part")}
-    return open_dataset(dataset["name"], image_size=image_size, channels=channels, cache=cache, **options)
+    whole = {name: value for name, value in dataset.items() if name != "part"}
+    return open_faces(whole, image_size, channels, cache, fingerprint)

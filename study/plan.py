@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from datasets import FaceSet, open_dataset
+from datasets import FaceSet
 from datasets.card import card_of
 from datasets.splits import COUNTED, RULES, fold_count, split_fold
 from datasets.summary import warnings
@@ -18,7 +18,7 @@ from mdml.methods import make_method, method_class
 from mdml.models import build_trunk, check_images
 from results.schema import REAL, TABLES
 from study import ablation as ablations
-from study import extras
+from study import extras, staging
 from study.ablation import Arm
 from study.config import ADDED_SEARCH, ADDED_SETTINGS, Config
 from study.errors import StudyError
@@ -55,20 +55,14 @@ class Member(NamedTuple):
 
 
 def open_faces(config: Config) -> FaceSet:
-    """Open, and where needed build, the configured data set.
+    """Open, and where needed build or share, the configured data set.
 
     Raises:
-        DatasetError: whatever is wrong with it.
+        DatasetError, StoreError: whatever is wrong with it.
 
     """
-    options = {name: value for name, value in config["dataset"].items() if name not in ("name", "cache")}
-    return open_dataset(
-        config["dataset"]["name"],
-        image_size=config["image_size"],
-        channels=config["channels"],
-        cache=config["dataset"]["cache"],
-        **options,
-    )
+    dataset = {name: value for name, value in config["dataset"].items() if name != "cache"}
+    return staging.open_faces(dataset, config["image_size"], config["channels"], config["dataset"]["cache"])
 
 
 def arms(config: Config) -> list[Arm]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from datasets import open_dataset
 from results import Store
 from study import provenance
 from study.config import Config
@@ -18,6 +16,7 @@ from study.extras import open_other
 from study.faces import Faces
 from study.records import Row
 from study.spec import TrialSpec
+from study.staging import open_faces
 from study.trial import Trial, use_device
 
 
@@ -66,18 +65,15 @@ def repeat(old: Row, store: Store, config: Config) -> Repeated:
     """Train a stored trial again; writes nothing but an audit row where the test fold is opened."""
     spec = TrialSpec.parse(old["config"])
     device = use_device(old["threads"], cuda=old["device"].startswith("cuda"))
-    options = {name: value for name, value in spec.dataset.items() if name != "name"}
-    cache = Path(config["dataset"]["cache"])
-    faces = open_dataset(
-        spec.dataset["name"], image_size=spec.image_size, channels=spec.channels, cache=cache, **options
-    )
+    wanted = spec.image_size, spec.channels, config["dataset"]["cache"]
+    faces = open_faces(spec.dataset, *wanted, spec.fingerprint)
     trial = Trial(
         spec,
         Faces(faces, device),
         provenance.code(),
         lambda row: store.write("audits", f"{spec.key}-{uuid.uuid4().hex[:8]}", [row]),
         [
-            Faces(open_other(one["dataset"], spec.image_size, spec.channels, cache), device)
+            Faces(open_other(one["dataset"], *wanted, one["fingerprint"]), device)
             for one in spec.evaluation.get("transfer", [])
         ],
     )

@@ -163,7 +163,7 @@ def _resumed(arguments: argparse.Namespace) -> Config:
 def _place(overrides: list[str]) -> dict[str, Any]:
     """The configuration of a command that takes its study from the store: only where and how to run can be said."""
     for text in overrides:
-        if not text.startswith(("storage.", "cluster.", "cluster=", "checkpoint.", "dataset.cache=")):
+        if not text.startswith(("storage.", "storage=", "cluster.", "cluster=", "checkpoint.", "dataset.cache=")):
             raise StudyError(
                 f"A stored study keeps its configuration: expected only storage., cluster., checkpoint. or dataset.cache= "
                 f"overrides, found {text!r}."

@@ -9,13 +9,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray.tune import Trainable
 
-from datasets import DatasetError, open_dataset
+from datasets import DatasetError
 from mdml import MethodError
 from mdml.train import TrainingError
 from results import Store, StoreError
@@ -30,6 +29,7 @@ from study.lease import lease, patience
 from study.records import Row, curves
 from study.spec import TrialSpec
 from study.spool import FIRST_WAIT, LONGEST_WAIT
+from study.staging import open_faces
 from study.trial import Trial, use_device
 from study.trial_row import failed_row, spec_row
 
@@ -151,15 +151,11 @@ class Worker(Trainable):
 
     def _prepare(self) -> Trial:
         if self.faces is None or self.faces.set.fingerprint != self.spec.fingerprint:
-            options = {name: value for name, value in self.spec.dataset.items() if name != "name"}
-            cache = Path(self.context["cache"])
-            size, channels = self.spec.image_size, self.spec.channels
-            faces = open_dataset(self.spec.dataset["name"], image_size=size, channels=channels, cache=cache, **options)
-            self.faces = Faces(faces, self.device)
+            wanted = self.spec.image_size, self.spec.channels, self.context["cache"], self.spec.fingerprint
+            self.faces = Faces(open_faces(self.spec.dataset, *wanted), self.device)
         transfers = self.spec.evaluation.get("transfer", [])
         self.others = {
-            one["fingerprint"]: self.others.get(one["fingerprint"]) or self._open_other(one["dataset"])
-            for one in transfers
+            one["fingerprint"]: self.others.get(one["fingerprint"]) or self._open_other(one) for one in transfers
         }
         key = self.spec.key
         # Every opening of a test fold is a row of its own, also that of a trial which begins again.
@@ -172,8 +168,9 @@ class Worker(Trainable):
             [self.others[one["fingerprint"]] for one in transfers],
         )
 
-    def _open_other(self, dataset: dict[str, Any]) -> Faces:
-        return Faces(open_other(dataset, self.spec.image_size, self.spec.channels, self.context["cache"]), self.device)
+    def _open_other(self, transfer: dict[str, Any]) -> Faces:
+        wanted = self.spec.image_size, self.spec.channels, self.context["cache"], transfer["fingerprint"]
+        return Faces(open_other(transfer["dataset"], *wanted), self.device)
 
     def _failed(self, error: Exception) -> dict[str, Any]:
         # An error of the device, but for its memory being full, leaves a context in which nothing runs any more.

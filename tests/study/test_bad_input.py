@@ -96,8 +96,19 @@ def test_the_results_folder_cannot_be_written(refused, tmp_path):
     assert "file" in refused("--search", f"storage.root={tmp_path / 'file' / 'tables'}")
 
 
-def test_the_results_are_not_local(refused):
-    assert "storage.root" in refused("--search", "storage.root=s3://bucket/tables")
+def test_the_results_are_in_s3_without_credentials_or_an_address(refused, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    said = refused("--search", "storage.root=s3://bucket/tables")
+    assert said.startswith("Expected to write s3://bucket/tables/")
+    assert "no credentials; set them" in said
+
+
+def test_s3_has_no_address(tmp_path, capsys):
+    assert main(["--search", "storage=s3", f"dataset.cache={tmp_path}"]) == 2
+    assert "add storage.root=s3://BUCKET/PREFIX" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
