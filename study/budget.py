@@ -88,6 +88,10 @@ def limits_of(config: Config, now: float) -> Limits:
         problems.append("budget.money needs a price: add budget.price=USD, or budget.instance=TYPE.")
     if budget["equal"] and config["kind"] != "search":
         problems.append("budget.equal divides the time of a search among its methods: leave it out.")
+    elif budget["equal"] and config["search"]["sampler"] not in ("tpe", "random"):
+        problems.append(
+            f"budget.equal chooses the method, and search.sampler={config['search']['sampler']} would, too: take tpe."
+        )
     if problems:
         raise StudyError("\n".join(problems))
     return Limits(budget["gpu_hours"], budget["money"], deadline, price)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,6 +24,7 @@ from study.plan import Member
 from study.trial_row import dropped_row
 
 if TYPE_CHECKING:
+    from study.outlook import Outlook
     from study.spool import Spool
 
 
@@ -193,8 +195,12 @@ def trained(study: Study) -> set[str]:
     return {key for key, status in study.store.statuses().items() if status == "done"} - set(study.retrain)
 
 
-def carry_out(study: Study) -> None:
+def carry_out(study: Study, outlook: Outlook | None = None) -> None:
     """Train what is missing, and note the study in the store as soon as there is something to train it on.
+
+    Args:
+        study: to carry out.
+        outlook: what it may cost; None: no limit.
 
     Raises:
         StudyError: where the study cannot be what it is called, or its trials cannot run here; nothing is written then.
@@ -237,7 +243,34 @@ def carry_out(study: Study) -> None:
         register(study)
         with live, Display(study.name, count, study.metric) as display:
             code = provenance.code()
-            study.left = engine.run(study.config, spool, display, study.metric, code, ended, source, scheduler)
+            over: Any = lambda: None  # noqa: E731
+            if outlook is not None and (study.config["budget"]["equal"] or not outlook.limits.none):
+                source, scheduler, over = _metered(study, outlook, source, scheduler)
+            study.left = engine.run(study.config, spool, display, study.metric, code, ended, source, scheduler, over)
+
+
+def _metered(study: Study, outlook: Outlook, source: Any, scheduler: Any) -> tuple[Any, Any, Any]:
+    """Source and scheduler under the study's budget, and what says why no further trial may start."""
+    from study import engine
+    from study.metered import Metered
+    from study.stopping import Unhurried
+
+    budget, room, workers = outlook.budget(), outlook.room, study.config["cluster"]
+
+    def held() -> float:
+        resources = engine.ray.cluster_resources()
+        if room.unit == "GPU":
+            return float(resources.get("GPU", 0.0))
+        slots = int(resources.get("CPU", 0.0) // workers["cpus_per_trial"])
+        return float(min(slots, workers["workers"] or slots))
+
+    if study.config["budget"]["equal"]:
+        source.turn = lambda: budget.method(source.space.methods, time.time())
+    share = 1.0 if room.unit == "worker" else workers["gpus_per_trial"] or 1.0
+    metered = Metered(source, budget, held, outlook.trial, share)
+    scheduler = scheduler or Unhurried()
+    scheduler.limit = metered.must_stop
+    return metered, scheduler, metered.over
 
 
 def _searching(study: Study, spool: Spool) -> tuple[int, Any, Any]:

@@ -27,6 +27,8 @@ Config = dict[str, Any]
 
 # Settings that later versions added, with the value that earlier ones stood for: stored studies may lack them.
 ADDED_SETTINGS: Config = {"optimizer": "adam", "evaluation": {"tsne": False, "probe": False, "transfer": []}}
+ADDED_BUDGET: Config = dict.fromkeys(("gpu_hours", "money", "deadline", "price", "instance", "region"))
+ADDED_BUDGET |= {"spot": False, "shrink": False, "equal": False}
 ADDED_SEARCH: Config = {
     "brackets": 1,
     "collapse": 0,
@@ -56,6 +58,12 @@ _NULLABLE: dict[str, type | tuple[type, ...]] = {
     "checkpoint.every": int,
     "checkpoint.root": str,
     "search.cost": str,
+    "budget.gpu_hours": (int, float),
+    "budget.money": (int, float),
+    "budget.deadline": str,
+    "budget.price": (int, float),
+    "budget.instance": str,
+    "budget.region": str,
     "cluster.cpus": int,
     "cluster.workers": int,
     "cluster.gpus_per_trial": (int, float),
@@ -106,7 +114,8 @@ def load(overrides: Sequence[str], ablation: str | None = None) -> Config:
 
 def completed(stored: Config) -> Config:
     """A stored configuration with the settings that later versions added."""
-    return ADDED_SETTINGS | stored | {"search": ADDED_SEARCH | stored["search"]}
+    budget = ADDED_BUDGET | stored.get("budget", {})
+    return ADDED_SETTINGS | stored | {"search": ADDED_SEARCH | stored["search"], "budget": budget}
 
 
 def nearest(word: str, words: Sequence[str]) -> str:

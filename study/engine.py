@@ -102,7 +102,10 @@ class Recorder(tune.Callback):
         results = self.results.pop(trial.trial_id, {})
         last, row = trial.last_result, trial.last_result["row"]
         self._forget(trial)
-        if said := last.get("refused") or last.get("said"):
+        said = last.get("refused") or last.get("said")
+        if self.reasons.get(trial.trial_id) == "budget":
+            said = "the budget ends before it does"  # not committed, so that --resume trains it to its end
+        if said:
             self.display.again(trial.trial_id, row["arm"], said)
             return
         if "tables" in last:

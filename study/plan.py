@@ -33,7 +33,7 @@ from study.spec import (
 )
 
 # Settings that decide where and how fast a study runs, or how far, but not what its trials compute.
-_OUTSIDE_NAME = ("study", "storage", "cluster", "checkpoint", "given", "overrides")
+_OUTSIDE_NAME = ("study", "storage", "cluster", "checkpoint", "budget", "given", "overrides")
 # What the search space held when studies were first named: it stays in the names, what was added since does not.
 _FIRST_SPACE = ("common", "mul_dml", "softmax", "triplet")
 # Of a data set: what says where it lies or what it may lack, but not what is trained on; and what later versions added.

@@ -77,6 +77,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _command(arguments: argparse.Namespace) -> int:
     from study import conduct
+    from study.outlook import look_ahead
 
     console = Console(soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -106,13 +107,15 @@ def _command(arguments: argparse.Namespace) -> int:
     if old:
         verb = "are trained again" if arguments.retrain else "are reused: --retrain trains them again"
         console.print(f"{len(old)} of the trials in the store were made by other source files than today's and {verb}.")
+    outlook = look_ahead(study, console, probe=arguments.dry_run)
+    study = outlook.study
     if arguments.dry_run:
         return 0
     # Drawing is slow to import, and a plan or a bad setting needs none of it.
     from study.report import place, report
 
     try:
-        conduct.carry_out(study)
+        conduct.carry_out(study, outlook)
     except KeyboardInterrupt:
         resume = f"python study/run.py --resume {study.name}{place(config)}"
         print(f"Interrupted; what was finished is kept. Go on with: {resume}", file=sys.stderr)
@@ -157,15 +160,19 @@ def _resumed(arguments: argparse.Namespace) -> Config:
     config = completed(json.loads(rows[0]["config"]))
     if "dataset.cache" in place["given"]:
         config["dataset"]["cache"] = place["dataset"]["cache"]
+    given = [name.removeprefix("budget.") for name in place["given"] if name.startswith("budget.")]
+    config["budget"] |= {name: place["budget"][name] for name in given}
     return config | {"study": arguments.resume} | {name: place[name] for name in ("storage", "cluster", "checkpoint")}
 
 
 def _place(overrides: list[str]) -> dict[str, Any]:
     """The configuration of a command that takes its study from the store: only where and how to run can be said."""
     for text in overrides:
-        if not text.startswith(("storage.", "storage=", "cluster.", "cluster=", "checkpoint.", "dataset.cache=")):
+        if not text.startswith(
+            ("storage.", "storage=", "cluster.", "cluster=", "checkpoint.", "budget.", "dataset.cache=")
+        ):
             raise StudyError(
-                f"A stored study keeps its configuration: expected only storage., cluster., checkpoint. or dataset.cache= "
+                f"A stored study keeps its configuration: expected only storage., cluster., checkpoint., budget. or dataset.cache= "
                 f"overrides, found {text!r}."
             )
     return load(overrides)

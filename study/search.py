@@ -103,6 +103,7 @@ class StudySearch(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.shared, self.search = space, shared, search
         self.waiting, self.proposed, self.dropped = list(indices), proposed, dropped
+        self.turn: Callable[[], str] | None = None  # says of which method the next proposal is to be
         self.blocks = [(fold, seed) for seed in range(search["seeds"]) for fold in range(search["folds"])]
         self._answered = dict(answered)
         self._samplers = Samplers(search["sampler"], space, search["seed"])
@@ -208,6 +209,8 @@ class StudySearch(Searcher):
                 return proposal
         if self.waiting:
             index = self.waiting.pop(0)
+            if self.turn is not None and len(self.space.methods) > 1:
+                self.optuna.enqueue_trial({"method": self.turn()})
             return self._ask(index, self._samplers.of(index))
         ahead = [proposal for proposal in self._open.values() if proposal.next < len(self.blocks)]
         return min(ahead, key=lambda proposal: (proposal.running, proposal.index), default=None)

@@ -119,7 +119,31 @@ def collapsed(slices: list[Row]) -> bool:
 
 
 class Unhurried(FIFOScheduler):
-    """Stops nothing, and chooses nothing: Tune starts what is pending by itself, without a look at every trial there was."""
+    """Stops nothing before a limit of the study, and chooses nothing.
+
+    Tune starts what is pending by itself, without a look at every trial there was.
+
+    Attributes:
+        limit: says why all trials must stop now; None while they need not.
+        reasons: which rule stopped a Tune trial, by its id.
+
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limit: Callable[[], str | None] = lambda: None
+        self.reasons = dict[str, str]()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tune's snapshots do not hold it: resuming is a query of the store."""
+        return object, ()
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Row) -> str:
+        """Stop at the limit."""
+        if self.limit() is None:
+            return str(TrialScheduler.CONTINUE)
+        self.reasons[trial.trial_id] = "budget"
+        return str(TrialScheduler.STOP)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """None in particular."""
@@ -133,9 +157,6 @@ class StoppingScheduler(Unhurried):
         past: (key, record) of epochs that committed trainings have gone through; the rungs are filled from them.
         first: whether ASHA looks at a training; not at those that an arm comes to only since its first one was good.
 
-    Attributes:
-        reasons: which rule stopped a Tune trial, by its id.
-
     """
 
     def __init__(
@@ -145,15 +166,11 @@ class StoppingScheduler(Unhurried):
         first: Callable[[TrialSpec], bool] = lambda spec: True,
     ) -> None:
         super().__init__()
-        self.stopping, self.reasons = stopping, dict[str, str]()
+        self.stopping = stopping
         self._keys: dict[str, tuple[str, int]] = {}
         self._first = first
         for key, record in past:
             stopping.look(key, stopping.bracket(key), record)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Tune's snapshots do not hold it: resuming is a query of the store."""
-        return object, ()
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Note the key of its training."""
@@ -163,6 +180,8 @@ class StoppingScheduler(Unhurried):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Row) -> str:
         """Go on or stop."""
+        if super().on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP:
+            return str(TrialScheduler.STOP)
         record = part_of(result, "record")
         reason = self.stopping.look(*self._keys[trial.trial_id], record) if record else None
         if reason is None:
