@@ -60,7 +60,7 @@ def generate(root: Path, total: int) -> Store:
     trials = same | {
         "method": np.array(["softmax", "triplet", "mul_dml"])[np.arange(total) % 3],
         "status": status,
-        "stopped_by": np.where(status == "done", None, "asha"),
+        "stopped_by": [None if one == "done" else "asha" for one in status],
         "epochs": trained,
         "epochs_planned": [EPOCHS] * total,
         "seconds": seconds,

@@ -29,8 +29,6 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "study")]
-# Without the token a cluster answers nobody. Ray reads this as it is imported.
-os.environ["RAY_AUTH_MODE"] = "token"
 
 from study import cluster_file  # noqa: E402
 from study.cluster_file import Cluster  # noqa: E402
@@ -50,6 +48,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     os.umask(0o077)
+    # Without the token a cluster answers nobody. Ray reads this as it is imported, which it is below.
+    os.environ["RAY_AUTH_MODE"] = "token"
     try:
         return _command(sys.argv[1:] if arguments is None else arguments)
     except StudyError as error:
@@ -146,9 +146,7 @@ def _ray(*arguments: str, cluster: Cluster | None = None, quiet: bool = False) -
     """Ray's own command, in the root of the project, where relative file mounts begin."""
     # The new autoscaler counts the head of a provider of this type as a worker, and starts one worker too few, for ever.
     local = cluster is not None and cluster["provider"]["type"] == "local"
-    # Ray trusts what it finds in the folder of temporary files, where others may write.
-    own = {"TMPDIR": str(_TOKEN.parent)} if _TOKEN.parent.exists() else {}
-    environment = os.environ | {"RAY_UP_enable_autoscaler_v2": "0" if local else "1"} | own
+    environment = os.environ | {"RAY_UP_enable_autoscaler_v2": "0" if local else "1"}
     program = Path(sys.executable).with_name("ray")
     out = subprocess.DEVNULL if quiet else None
     return subprocess.run(

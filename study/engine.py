@@ -24,14 +24,14 @@ from results.remote import ENCRYPTION
 from study import packing
 from study.checkpoint import Checkpoints
 from study.config import ROOT, Config
-from study.dispatch import Dispatch, Source
+from study.dispatch import Dispatch, Planned, Source
 from study.errors import StudyError
 from study.lease import patience
 from study.progress import Display
 from study.records import Row, curves
 from study.spec import LOST_WORKER, TrialSpec
 from study.spool import Spool
-from study.stopping import StoppingScheduler, Unhurried
+from study.stopping import Unhurried
 from study.trial_row import failed_row
 from study.worker import Worker
 
@@ -293,7 +293,7 @@ def run(
     _sweep(config, spool.store)
     scheduler = scheduler or Unhurried()
     # Demand for so many trials at a time makes a cluster grow; a search proposes no earlier than it must, to know the more.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if isinstance(scheduler, StoppingScheduler) else "64"
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "64" if isinstance(getattr(source, "source", source), Planned) else "1"
     recorder = Recorder(
         spool, code, display, metric, ended, getattr(scheduler, "reasons", {}), patience(wanted["lease"])
     )

@@ -31,7 +31,16 @@ def answers(store: Store, study: str, metric: str, cost: str | None) -> dict[str
     for key, epoch, value in zip(*(epochs[name].to_pylist() for name in epochs.column_names), strict=True):
         if value is not None:
             curves[key].append((epoch, value))
-    columns = ["trial_key", "status", "error", "stopped_by", "fold", "seed", "validation_images", *([cost] if cost else [])]
+    columns = [
+        "trial_key",
+        "status",
+        "error",
+        "stopped_by",
+        "fold",
+        "seed",
+        "validation_images",
+        *([cost] if cost else []),
+    ]
     return {
         row["trial_key"]: Answer(
             row["status"],

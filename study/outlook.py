@@ -209,16 +209,13 @@ def try_out(spec: str, cache: str, threads: int, cuda: bool) -> list[Sample]:
     """Samples of a few steps of a trial, in this process, whose number of threads is put back."""
     import torch
 
-    from datasets import open_dataset
     from study.faces import Faces
     from study.pace import measure
+    from study.staging import open_faces
     from study.trial import use_device
 
     parsed, before = TrialSpec.parse(spec), torch.get_num_threads()
-    options = {name: value for name, value in parsed.dataset.items() if name != "name"}
-    faces = open_dataset(
-        parsed.dataset["name"], image_size=parsed.image_size, channels=parsed.channels, cache=cache, **options
-    )
+    faces = open_faces(parsed.dataset, parsed.image_size, parsed.channels, cache, parsed.fingerprint)
     try:
         return measure(parsed, Faces(faces, use_device(threads, cuda)))
     finally:

@@ -103,8 +103,11 @@ class Worker(Trainable):
             if self.last is None:
                 record = next(self.records)
                 metric = record.get(self.context["metric"])
-                row = self.trial.row("stopped") | {"gpu_share": self.share}
-                result = {"record": record, "row": row, "metric": metric}
+                result = {
+                    "record": record,
+                    "row": self.trial.row("stopped") | {"gpu_share": self.share},
+                    "metric": metric,
+                }
                 if record["epoch"] < self.spec.epochs:
                     self.keeper.after(record["epoch"], self.trial.state)
                     return result
@@ -218,7 +221,7 @@ class Worker(Trainable):
         try:
             measured = packing.measure(self._prepare(), self.device)
         except Exception as error:
-            self._release()
+            self.suspect = f"a measurement failed in it by {type(error).__name__}: {error}"
             return {"row": row, "measured": None, "said": f"it could not be measured: {error}", "done": True}
         self._release()
         said = f"it took {measured.peak / gib:.1f} GiB of the GPU's {measured.memory / gib:.0f} GiB in a step."

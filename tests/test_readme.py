@@ -88,7 +88,9 @@ def test_the_tour_runs_from_top_to_bottom(home):
         script, *rest = words[1:]
         places = [f"storage.root={home / 'tables'}"]
         start = [script] if script == "-m" else [str(ROOT / script)]
-        kept = any(word.startswith("storage.root=benchmarks/") for word in rest)  # the study that comes with the project
+        kept = any(
+            word.startswith("storage.root=benchmarks/") for word in rest
+        )  # the study that comes with the project
         if script == "-m" or any(word.startswith("storage.root=") for word in rest):
             places = []
         if "--export" in rest:
