@@ -1,0 +1,113 @@
+import copy
+import os
+import subprocess
+
+import pytest
+import yaml
+
+from study import cluster_file
+from study.config import ROOT
+
+pytest.importorskip("botocore", reason="needs the extra `cluster`")
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    """The command line sets the umask and an environment variable of its process, which is here that of all tests."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "")
+    umask = os.umask(0o022)
+    yield
+    os.umask(umask)
+
+
+@pytest.fixture
+def aws(tmp_path):
+    """cluster.yaml with its values set, and a token to mount."""
+    cluster = yaml.safe_load(
+        (ROOT / "cluster.yaml").read_text().replace("sg-SET_ME", "sg-0a1").replace("s3://SET_ME", "s3://bucket")
+    )
+    (tmp_path / "token").touch()
+    cluster["file_mounts"]["~/.ray/auth_token"] = str(tmp_path / "token")
+    return copy.deepcopy(cluster)
+
+
+def test_the_files_are_right_but_for_what_a_user_sets(aws):
+    assert cluster_file.problems(aws, ROOT) == []
+    raw = cluster_file.read(ROOT / "cluster.yaml")
+    unset = [line for line in cluster_file.problems(raw, ROOT) if "SET_ME" in line]
+    assert len(unset) == 2
+    assert "SecurityGroup" in unset[0]
+    assert "Bucket" in unset[1]
+
+
+def change(path, value):
+    def apply(cluster):
+        *inner, last = path.split("/")
+        for part in inner:
+            cluster = cluster[part]
+        if value is None:
+            del cluster[last]
+        else:
+            cluster[last] = value
+
+    return apply
+
+
+WORKER = "available_node_types/gpu_spot"
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (change("max_worker", 3), "Ray does not accept the file"),
+        (change("provider/regoin", "x"), "There is no setting provider.regoin. Did you mean region?"),
+        (change("provider/aws_credentials", {"aws_secret_access_key": "x"}), "no credentials in the file"),
+        (change("max_workers", None), "Ray's default is 2"),
+        (change("setup_commands", None), "a nightly build"),
+        (change("file_mounts/~~data", "nowhere"), "found nowhere"),
+        (change(f"{WORKER}/min_workers", 4), None),
+        (change(f"{WORKER}/max_workers", -1), "at most its max_workers"),
+        (
+            change(f"{WORKER}/node_config/InstanceTyp", "g6.xlarge"),
+            "node_config.InstanceTyp. Did you mean InstanceType",
+        ),
+        (change(f"{WORKER}/node_config/InstanceType", None), "node_config.InstanceType, as in g6.xlarge"),
+        (change(f"{WORKER}/node_config/ImageId", None), "node_config.ImageId"),
+        (change(f"{WORKER}/node_config/IamInstanceProfile", None), "node_config.IamInstanceProfile"),
+        (change(f"{WORKER}/node_config/SecurityGroupIds", None), "lets the whole world in by SSH"),
+        (change(f"{WORKER}/node_config/MetadataOptions", {"HttpTokens": "optional"}), "IMDSv2"),
+        (change(f"{WORKER}/node_config/BlockDeviceMappings", None), "Encrypted: true"),
+        (change("head_start_ray_commands", ["ray start --head --dashboard-host=0.0.0.0"]), "found 0.0.0.0"),
+        (change("worker_start_ray_commands", ["ray start"]), "RAY_AUTH_MODE=token"),
+        (change("available_node_types/head/resources", {}), "the head trains nothing"),
+    ],
+)
+def test_what_ray_accepts_though_it_is_wrong_is_told(aws, broken, said):
+    # Types share mappings by YAML's aliases: each is changed alone.
+    aws["available_node_types"] = yaml.safe_load(yaml.safe_dump(aws["available_node_types"], default_flow_style=False))
+    aws["available_node_types"] = {name: copy.deepcopy(node) for name, node in aws["available_node_types"].items()}
+    broken(aws)
+    told = cluster_file.problems(aws, ROOT)
+    assert (told == []) if said is None else any(said in line for line in told), told
+
+
+def test_bad_files_and_commands_are_one_sentence(tmp_path, capsys):
+    from study import cluster
+
+    (tmp_path / "a.yaml").write_text("a: [")
+    for arguments in (["check", str(tmp_path / "a.yaml")], ["check", str(tmp_path / "none")], ["grow"], ["submit"]):
+        assert cluster.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 4
+
+
+def test_the_price_is_capped_and_told(capsys):
+    from study import cluster
+
+    assert cluster.main(["cost"]) == 0
+    assert "At most: 3.38 USD an hour" in capsys.readouterr().out
+
+
+def test_set_up_is_valid_bash():
+    subprocess.run(["bash", "-n", str(ROOT / "study/conf/cluster/setup.sh")], check=True)
