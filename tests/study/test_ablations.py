@@ -10,10 +10,11 @@ from torchvision.models import resnet18
 
 from mdml.methods import method_class, method_names
 from results import Store
-from study import conduct, plan
+from study import conduct, outlook, plan
 from study.ablation import spelled_out
 from study.config import CONF, load
 from study.errors import StudyError
+from study.forecast import Sample
 from study.run import main
 from study.spec import resolved_options
 
@@ -68,7 +69,9 @@ def places(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_plans_its_arms(name, places, weights, capsys):
+def test_every_ablation_plans_its_arms(name, places, weights, capsys, monkeypatch):
+    # A few steps of every arm on images of 224 pixels take half a minute.
+    monkeypatch.setattr(outlook, "try_out", lambda *given: [Sample(1.0, 0.01)])
     small = ["dataset.subjects=4", "dataset.per_class=1", "folds=2", "batch_size=70", *places]
     own = [f"ablation.factors.start.pretrained.with.weights={weights}"] if name == "pretraining" else []
     assert main(["--dry-run", "--ablation", name, *small, *own]) == 0
@@ -76,6 +79,7 @@ def test_every_ablation_plans_its_arms(name, places, weights, capsys):
     trials = 2 * load([], name)["seeds"]
     lines = [line for line in plan_of.splitlines() if re.search(rf" {trials} │ +0 │ +{trials} ", line)]
     assert len(lines) == ARMS[name], plan_of
+    assert "Forecast: " in plan_of
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
