@@ -1,12 +1,12 @@
-"""What a trial costs beside its training: our warm workers against a plain Tune function.
+"""What a trial costs beside its training: our warm workers against plain Tune, without and with reuse of actors.
 
     python benchmarks/trial_overhead.py
 
-30 trials that train nothing. Ours: a warm worker opens the data set's split, builds a fresh ResNet-18 with the Mul-DML head and its
-augmentation, reports, and commits the trial's rows to the store, synced to disk. The peer: a Tune function without actor reuse that
-imports torch and kornia, builds a ResNet-18 and reports; it stores nothing. One run of each, the peer after ours, on one local Ray.
-"seconds a trial" is the whole wall time, start of the workers included, over the trials; "once warm" is the time from the first trial's
-end to the last one's, over the trials between.
+Trials that train nothing. Ours: a warm worker opens the data set's split, builds a fresh ResNet-18 with the Mul-DML head and its
+augmentation, reports, and commits the trial's rows to the store, synced to disk. The peers import torch and kornia, build a ResNet-18 and
+report; they store nothing: a Tune function without reuse of actors, as Tune runs it unless told otherwise, and a Tune class with it. One
+run of each in turn, each on a local Ray of its own. "seconds a trial" is the whole wall time, start of the workers included, over the
+trials; "once warm" is the time from the first trial's end to the last one's, over the trials between.
 """
 
 from __future__ import annotations
@@ -53,6 +53,27 @@ def plain(config: dict[str, Any]) -> None:
     tune.report({"metric": float(config["i"]), "kornia": kornia.__version__})
 
 
+class Reused(tune.Trainable):
+    """The trial of the peer whose actors are reused."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Once an actor."""
+        self.config = config
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial."""
+        self.config = new_config
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Build and report."""
+        import kornia
+        import torchvision
+
+        torchvision.models.resnet18(weights=None)
+        return {"metric": float(self.config["i"]), "kornia": kornia.__version__, "done": True}
+
+
 class Clock(tune.Callback):
     """When trials ended, in seconds since it was made."""
 
@@ -91,30 +112,35 @@ def ours(count: int, folder: Path) -> list[float]:
     return ends
 
 
-def theirs(count: int, folder: Path) -> list[float]:
-    """End times of the peer's trials."""
+def theirs(count: int, folder: Path, trainable: Any, reuse: bool) -> list[float]:
+    """End times of a peer's trials."""
     with engine.cluster(load([])):
         clock = Clock()
         run = tune.RunConfig(storage_path=str(folder / "peer"), callbacks=[clock], verbose=0)
-        resources = tune.with_resources(plain, {"cpu": 1})
-        tune.Tuner(resources, param_space={"i": tune.grid_search(list(range(count)))}, run_config=run).fit()
+        resources = tune.with_resources(trainable, {"cpu": 1})
+        space = {"i": tune.grid_search(list(range(count)))}
+        tune.Tuner(resources, param_space=space, run_config=run, tune_config=tune.TuneConfig(reuse_actors=reuse)).fit()
     return clock.ends
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=30)
-    count = parser.parse_args().trials
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--slow-trials", type=int, default=20, help="of the peer that reuses nothing")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = {"warm workers": ours(count, Path(folder)), "Tune function, no actor reuse": theirs(count, Path(folder))}
-    print(f"{count} trials that train nothing; {platform.machine()}, Python {platform.python_version()}\n")
-    print("| | seconds a trial | once warm |\n|---|---:|---:|")
-    figures = {name: (ends[-1] / count, (ends[-1] - ends[0]) / (count - 1)) for name, ends in rows.items()}
-    for name, (whole, warm) in figures.items():
-        print(f"| {name} | {whole:.3f} | {warm:.3f} |")
-    (whole, warm), (peer_whole, peer_warm) = figures.values()
-    print(f"| ratio | {whole / peer_whole:.3f} | {warm / peer_warm:.3f} |")
+        ends = {
+            "warm workers": ours(asked.trials, Path(folder)),
+            "Tune class, actors reused": theirs(asked.trials, Path(folder) / "reused", Reused, True),
+            "Tune function, none reused": theirs(asked.slow_trials, Path(folder) / "plain", plain, False),
+        }
+    print(f"Trials that train nothing; {platform.machine()}, Python {platform.python_version()}\n")
+    print("| | trials | seconds a trial | once warm | ours takes |\n|---|---:|---:|---:|---:|")
+    first = ends["warm workers"][-1] / asked.trials
+    for name, times in ends.items():
+        whole, warm = times[-1] / len(times), (times[-1] - times[0]) / (len(times) - 1)
+        print(f"| {name} | {len(times)} | {whole:.4f} | {warm:.4f} | {first / whole:.4f} |")
 
 
 if __name__ == "__main__":
