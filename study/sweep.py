@@ -110,7 +110,8 @@ def replay(recording: Recording, setup: Setup, count: int, draws: int, seed: int
     """Replay a recording under one configuration, as it is and over bootstrap draws.
 
     A draw takes `count` trials with replacement from the recorded ones (from the first `count`, where fewer are asked for), those of a
-    proposal together, and keeps them in planned order, so that what a search proposed late stays late. Draws differ in the trials, in
+    proposal together, and keeps them in planned order (unless they are more than there are), so that what a search proposed late stays
+    late. Draws differ in the trials, in
     how cut curves go on, and in when machines are reclaimed; draw i is the same for all configurations.
 
     Raises:
@@ -140,7 +141,9 @@ def replay(recording: Recording, setup: Setup, count: int, draws: int, seed: int
     drawn = []
     for draw in range(1, draws + 1):
         wanted = round(count * len(groups) / len(pool))
-        numbers = np.sort(np.random.default_rng([seed, draw, 1]).integers(len(groups), size=wanted)).tolist()
+        numbers = np.random.default_rng([seed, draw, 1]).integers(len(groups), size=wanted)
+        # Of more than there are, all copies of the last one would come last: their order is that of the draw.
+        numbers = (numbers if wanted > len(groups) else np.sort(numbers)).tolist()
         chosen = [trial._replace(proposal=i) for i, number in enumerate(numbers) for trial in groups[number]]
         drawn.append(one(chosen, draw))
     return Summary(setup, recorded, drawn, len(cut))

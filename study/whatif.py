@@ -199,7 +199,7 @@ def show(recording: Recording, found: Sequence[Summary], count: int, goal: float
     """Print a row for every configuration, the best-so-far curve of the one to take, and which that is."""
     low, _, high = (f"p{100 * share:.0f}" for share in BAND)
     drawn = bool(found[0].draws)
-    over = f"p50 ({low} to {high}) of {len(found[0].draws)} bootstrap draws" if drawn else "the trials as recorded"
+    over = f"p50 ({low} – {high}) of {len(found[0].draws)} bootstrap draws" if drawn else "the trials as recorded"
     table = Table(title=f"{recording.study}: {count} trials replayed; {over}", title_justify="left")
     priced = any(one.setup.price is not None for one in found)
     swept = _swept([one.setup for one in found])
@@ -210,17 +210,17 @@ def show(recording: Recording, found: Sequence[Summary], count: int, goal: float
     for one in found:
         row = [text for _, text in _label(one.setup, swept)]
         row += [_range(one.band(outcome.wall for outcome in one.outcomes), spoken)]
-        row += [_range(one.band(outcome.billed / 3600 for outcome in one.outcomes), _short)]
-        row += [_range(one.band(outcome.used / 3600 for outcome in one.outcomes), _short)]
+        row += [_short(one.band(outcome.billed / 3600 for outcome in one.outcomes)[1])]
+        row += [_short(one.band(outcome.used / 3600 for outcome in one.outcomes)[1])]
         row += [_range(one.band(one.money(outcome.billed) for outcome in one.outcomes), _short)] if priced else []
-        row += [_range(one.band(float(outcome.ended.get("done", 0)) for outcome in one.outcomes), _short)]
+        row += [_short(one.band(float(outcome.ended.get("done", 0)) for outcome in one.outcomes)[1])]
         row += [
             _range(one.band(outcome.best[-1][1] if outcome.best else -math.inf for outcome in one.outcomes), _value)
         ]
         if goal is not None:
             row += [f"{one.reaching:.0%}", _range(one.time_to_goal, spoken)]
-            row += [_range(tuple(held / 3600 for held in one.held_to_goal), _short)]
-            row += [_range(tuple(one.money(held) for held in one.held_to_goal), _short)] if priced else []
+            row += [_short(one.held_to_goal[1] / 3600)]
+            row += [_short(one.money(one.held_to_goal[1]))] if priced else []
         table.add_row(*row)
     console.print(table)
     choice = cheapest(found) if goal is not None else None
@@ -269,7 +269,8 @@ def assumptions(recording: Recording, found: Sequence[Summary], one: dict[str, A
     lines = [
         f"Seconds and curves are those recorded on {devices}, {recording.slots} trials at a time"
         + (f", made {machines.speed:g} times faster." if machines.speed != 1 else "."),
-        f"A worker takes {spoken(machines.first)} to start and {spoken(machines.gap)} between trials, by the recorded gaps.",
+        f"A worker takes {spoken(machines.first)} to start and {spoken(machines.gap)} between trials"
+        + ("." if {"first", "gap"} & set(one) else ", as recorded."),
         f"Proposals are replayed in their recorded order: another number of GPUs would have made the search propose others; {shared}.",
         f"A machine is paid for from when it is asked for; it starts in {spoken(machines.startup)}, and is let go after "
         f"{spoken(machines.idle)} without a trial.",
@@ -286,7 +287,7 @@ def assumptions(recording: Recording, found: Sequence[Summary], one: dict[str, A
         lines.append(f"{recording.waiting} planned trials have not ended and are left out.")
     if "trials" in one and one["trials"] > len(recording.trials):
         lines.append(
-            f"The {one['trials']} trials are drawn, with replacement, from {len(recording.trials)} recorded ones."
+            f"The {one['trials']} trials are drawn from {len(recording.trials)} recorded ones, with replacement and in any order."
         )
     if found[0].draws:
         lines.append("The best of many noisy values is partly luck: fresh seeds of the winner reach less.")
@@ -317,7 +318,7 @@ def _label(setup: Setup, only: Sequence[str] | None = None) -> list[tuple[str, s
 
 def _range(band: Sequence[float], say: Callable[[float], str]) -> str:
     low, middle, high = band
-    return say(middle) if say(low) == say(high) else f"{say(middle)} ({say(low)} to {say(high)})"
+    return say(middle) if say(low) == say(high) else f"{say(middle)} ({say(low)} – {say(high)})"
 
 
 def _short(value: float) -> str:
