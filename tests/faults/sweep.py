@@ -3,6 +3,7 @@
 python -m tests.faults.sweep
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
