@@ -54,13 +54,13 @@ def s3_server(folder):
 def free_ports(count):
     """Ports that nobody listens on, nor at 10000 above them, where the server has its second ones."""
     found = []
-    # Test processes that run side by side take different ones, also before the servers listen.
+    # Test processes that run side by side take different ones, also before the servers listen. Linux gives odd ports alone.
     side = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     while len(found) < count:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        if 20_000 < port < 50_000 and port % 8 == side and port not in found and not answers(port + 10_000):
+        if 20_000 < port < 50_000 and port // 2 % 8 == side and port not in found and not answers(port + 10_000):
             found.append(port)
     return found
 
