@@ -224,7 +224,9 @@ def test_only_loopback_listens_and_a_killed_worker_costs_nothing(project):
     addresses = listeners({process.pid} | descendants(process.pid))
     assert addresses
     assert all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
-    os.kill(training(process.pid)[0], signal.SIGKILL)
+    victims = []
+    wait_for(lambda: victims.extend(training(process.pid)) or victims)  # between two steps it is called idle
+    os.kill(victims[0], signal.SIGKILL)
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, out + err
     rows = project.read("trials")
