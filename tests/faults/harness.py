@@ -2,6 +2,7 @@
 
 Only Ray and the training are played, so that a run takes a fraction of a second and a fault can strike at every
 storage operation, report and step, one run each. It strikes once, at the moment (the number of the operation) that it is given.
+It is one long module on purpose: the played parts stand in for each other's neighbours, and are read together.
 """
 
 from __future__ import annotations
