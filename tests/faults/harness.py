@@ -33,6 +33,7 @@ from study.worker import Worker
 KINDS = {
     "kill": "the process that writes is killed",
     "kill-worker": "the worker is killed",
+    "kill-raylet": "a node's raylet is killed, and with it all its workers",
     "kill-driver": "the driver is killed, and the study begun again",
     "full": "the disk is full",
     "handles": "no file can be opened any more",
@@ -74,6 +75,8 @@ class World:
     now: float = 0.0
     days: float = 0.0
     who: str = "driver"
+    node: str = "a"  # of the worker that was last at work
+    lost: set[str] = field(default_factory=set)
     playing: bool = False
     names: list[str] = field(default_factory=list)
 
@@ -102,6 +105,11 @@ class World:
         ):
             fault.struck = True
             raise Killed
+        if kind == "kill-raylet":
+            fault.struck = True
+            self.lost.add(self.node)
+            if self.who == "worker":
+                raise Killed
         if kind == "slow":
             fault.struck, self.now = True, self.now + 60
         if kind == "back":
@@ -166,10 +174,10 @@ class CheapTrial:
 
 
 class PlayedTune:
-    """In the place of ray.tune: two slots, warm workers, one event at a time, as Tune's controller orders its calls."""
+    """In the place of ray.tune: two slots on two nodes, warm workers, one event at a time, as Tune's controller orders its calls."""
 
     def __init__(self, world, slots):
-        self.world, self.slots = world, slots
+        self.world, self.slots, self.nodes = world, slots, itertools.cycle("ab")
         for name in ("TuneConfig", "RunConfig", "FailureConfig"):
             setattr(self, name, lambda **settings: types.SimpleNamespace(**settings))
 
@@ -236,13 +244,16 @@ class PlayedTune:
         return trial
 
     def _worker(self, trial, idle):
-        with self._as_worker():
+        idle[:] = [worker for worker in idle if worker.node not in self.world.lost]
+        node = idle[-1].node if idle else next(node for node in self.nodes if node not in self.world.lost)
+        with self._as_worker(node):
             try:
                 if idle:
                     worker = idle.pop()
                     worker.reset_config(trial.config)
                 else:
                     worker = Worker.__new__(self.worker)
+                    worker.node = node
                     worker.setup(trial.config, self.context)
                 return worker
             except Killed:
@@ -252,7 +263,9 @@ class PlayedTune:
         if trial.late is not None:
             result, trial.late = trial.late, None
             return self._deliver(trial, result)
-        with self._as_worker():
+        if trial.worker.node in self.world.lost:
+            return "again"
+        with self._as_worker(trial.worker.node):
             try:
                 result = trial.worker.step()
                 self.world.moment("report")
@@ -273,7 +286,7 @@ class PlayedTune:
 
     def _deliver(self, trial, result):
         self.world.moment("delivery")
-        result = result | {"trial_id": trial.trial_id, "node_ip": "here"}
+        result = result | {"trial_id": trial.trial_id, "node_ip": trial.worker.node}
         flat = flatten_dict(result)
         stop = bool(result.get("done")) or self.scheduler.on_trial_result(None, trial, flat) == "STOP"
         if not stop:
@@ -296,8 +309,8 @@ class PlayedTune:
         waiting.append(trial)
 
     @contextlib.contextmanager
-    def _as_worker(self):
-        self.world.who = "worker"
+    def _as_worker(self, node):
+        self.world.who, self.world.node = "worker", node
         try:
             yield
         finally:
@@ -336,7 +349,7 @@ def play(monkeypatch, world, slots=2):
     monkeypatch.setattr(engine, "cluster", lambda config: contextlib.nullcontext())
     monkeypatch.setattr(engine, "COMPACT_EVERY", 3)
     monkeypatch.setattr(engine, "Thread", Immediate)
-    monkeypatch.setattr(engine, "_alive", lambda address: True)
+    monkeypatch.setattr(engine, "_alive", lambda address: address not in world.lost)
     monkeypatch.setattr("study.packing._gpus", lambda: False)
     monkeypatch.setattr("study.live.LivePage", Silent)
     monkeypatch.setattr("study.progress.Display", Silent)

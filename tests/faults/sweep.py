@@ -1,6 +1,8 @@
 """Print what faults lose and double: every kind, at every moment of two studies.
 
-python -m tests.faults.sweep
+python -m tests.faults.sweep [STEP [KIND ...]]
+
+STEP leaves moments out, and each KIND is one of tests.faults.harness.KINDS.
 """
 
 import sys
@@ -14,7 +16,7 @@ if __name__ == "__main__":
     print("| fault | moments | struck | rows lost | rows doubled or changed |\n|---|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         studies = [Played("table", Path(one)), Played("search", Path(other))]
-        for kind, meaning in KINDS.items():
+        for kind in sys.argv[2:] or KINDS:
             outcomes = [study.strike(kind, moment) for study in studies for moment in range(0, study.moments, step)]
             struck, lost, more, _ = map(sum, zip(*outcomes, strict=True))
-            print(f"| {meaning} | {len(outcomes)} | {struck} | {lost} | {more} |", flush=True)
+            print(f"| {KINDS[kind]} | {len(outcomes)} | {struck} | {lost} | {more} |", flush=True)
