@@ -3,16 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: search test test-slow lint bench .venv
+.PHONY: search test test-slow test-cluster lint bench .venv
 
 search: $(READY)
 	$(BIN)/python study/run.py --search
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not cluster"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+# Clusters of several hosts on this one: needs root, iproute2, openssh-server, rsync; skips where it lacks them, and says what.
+test-cluster: $(READY)
+	$(BIN)/python -m pytest -m cluster -rs
 
 lint: $(READY)
 	$(BIN)/ruff check .

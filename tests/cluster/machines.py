@@ -1,4 +1,7 @@
-"""Several machines on one: each has namespaces for network, processes, mounts and host name, its own home and /tmp/ray, and an sshd."""
+"""Several machines on one: each has namespaces for network, processes, mounts and host name, its own home and /tmp/ray, and an sshd.
+
+No namespace has a name: all of them, with what runs and is mounted there, end with the process that made them, however that ends.
+"""
 
 import os
 import shutil
@@ -35,6 +38,7 @@ def lacking():
         "ip": "iproute2",
         "sshd": "openssh-server",
         "rsync": "rsync",
+        "setpriv": "util-linux",
         "unshare": "util-linux",
         "nsenter": "util-linux",
     }
@@ -49,8 +53,12 @@ def run(*command, **options):
     return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, **options)
 
 
+# The kernel kills what was begun so when this process dies; Ctrl-C is for this process alone.
+BOUND = ["setpriv", "--pdeathsig", "KILL"]
+
+
 class Lab:
-    """A switch and machines on it; a host of its own address, 10.77.0.1, stands for everything that is no machine of the cluster.
+    """A switch and machines on it, with no way out: nothing but their addresses can be reached from there.
 
     Args:
         folder: for homes, keys and logs.
@@ -59,7 +67,7 @@ class Lab:
     """
 
     def __init__(self, folder, names):
-        self.folder, self.tag = folder, f"lab{os.getpid()}"
+        self.folder = folder
         self.home = folder / "home"
         self.venv = folder / "venv"
         self.machines = {name: Machine(self, name, f"{NETWORK}.{number}") for name, number in names.items()}
@@ -69,19 +77,29 @@ class Lab:
         self.home.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "id")
         self._make_venv()
-        run("ip", "netns", "add", self.tag)
-        run("ip", "-n", self.tag, "link", "set", "lo", "up")
-        run("ip", "-n", self.tag, "link", "add", "br0", "type", "bridge")
-        run("ip", "-n", self.tag, "link", "set", "br0", "up")
-        run("ip", "-n", self.tag, "addr", "add", f"{NETWORK}.1/24", "dev", "br0")
-        for machine in self.machines.values():
-            machine.start()
+        command = [*BOUND, "unshare", "--net", "sh", "-c", "echo made; exec sleep infinity"]
+        self.switch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        try:
+            self.switch.stdout.readline()
+            enter = ["nsenter", "-t", str(self.switch.pid), "--net"]
+            run(
+                *enter,
+                "sh",
+                "-ec",
+                f"ip link set lo up; ip link add br0 type bridge; ip link set br0 up; ip addr add {NETWORK}.1/24 dev br0",
+            )
+            for machine in self.machines.values():
+                machine.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error):
         for machine in self.machines.values():
             machine.kill()
-        subprocess.run(["ip", "netns", "del", self.tag], check=False)
+        self.switch.kill()
+        self.switch.communicate()
 
     def __getitem__(self, name):
         return self.machines[name]
@@ -104,14 +122,14 @@ class Machine:
 
     def __init__(self, lab, name, address):
         self.lab, self.name, self.address = lab, name, address
-        self.folder, self.space = lab.folder / name, f"{lab.tag}-{name}"
-        self.init = None
+        self.folder = lab.folder / name
+        self.outer = self.init = None
 
     def start(self):
         """Start it with an empty disk."""
         lab, folder = self.lab, self.folder
         shutil.rmtree(folder, ignore_errors=True)
-        home = folder / "home"
+        home, log = folder / "home", folder / "sshd.log"
         (folder / "ray").mkdir(parents=True)
         (home / ".ssh").mkdir(parents=True, mode=0o700)
         (home / "venv").symlink_to(lab.venv)
@@ -120,44 +138,55 @@ class Machine:
         passwd = Path("/etc/passwd").read_text().replace(":/root:", f":{lab.home}:")
         (folder / "passwd").write_text(passwd)
         (folder / "sshd_config").write_text(SSHD.format(address=self.address, folder=folder, home=lab.home))
-        link = f"v{os.getpid()}{self.name}"[:15]
-        run("ip", "netns", "add", self.space)
-        run("ip", "-n", self.space, "link", "set", "lo", "up")
-        run("ip", "link", "add", link, "netns", lab.tag, "type", "veth", "peer", "name", "eth0", "netns", self.space)
-        run("ip", "-n", lab.tag, "link", "set", link, "master", "br0", "up")
-        run("ip", "-n", self.space, "addr", "add", f"{self.address}/24", "dev", "eth0")
-        run("ip", "-n", self.space, "link", "set", "eth0", "up")
-        # A dead end: Ray asks for the way to 8.8.8.8 to learn its own address.
-        run("ip", "-n", self.space, "route", "add", "default", "via", f"{NETWORK}.1")
         Path("/tmp/ray").mkdir(exist_ok=True)
-        Path("/run/sshd").mkdir(exist_ok=True)
         inside = (
-            f"hostname {self.name}; mount -t tmpfs -o size=2g t /dev/shm; mount --bind {folder / 'ray'} /tmp/ray; "
-            f"mount --bind {home} {lab.home}; mount --bind {folder / 'passwd'} /etc/passwd; "
+            f"hostname {self.name}; mount -t tmpfs -o size=2g t /dev/shm; mount -t tmpfs t /run; mkdir /run/sshd; "
+            f"mount --bind {folder / 'ray'} /tmp/ray; mount --bind {home} {lab.home}; mount --bind {folder / 'passwd'} /etc/passwd; "
+            f"echo made; until ip route | grep -q default; do sleep 0.05; done; "
             f"exec {shutil.which('sshd', path='/usr/sbin:/usr/bin')} -D -e -f {folder / 'sshd_config'}"
         )
-        spaces = ["unshare", "--fork", "--pid", "--mount-proc", "--mount", "--uts", "--ipc", "--kill-child"]
-        with (folder / "sshd.log").open("w") as log:
+        spaces = ["unshare", "--net", "--fork", "--pid", "--mount-proc", "--mount", "--uts", "--ipc", "--kill-child"]
+        with log.open("w") as out:
             self.outer = subprocess.Popen(
-                ["ip", "netns", "exec", self.space, *spaces, "bash", "-c", inside],
+                [*BOUND, *spaces, "bash", "-c", inside],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
+        self._wait(log, "made")
+        switch, outer = str(lab.switch.pid), str(self.outer.pid)
+        run("ip", "link", "add", self._port, "netns", switch, "type", "veth", "peer", "name", "eth0", "netns", outer)
+        run("nsenter", "-t", switch, "--net", "ip", "link", "set", self._port, "master", "br0", "up")
+        # The default route is a dead end: Ray asks for the way to 8.8.8.8 to learn its own address.
+        self._ip(
+            "link set lo up",
+            f"addr add {self.address}/24 dev eth0",
+            "link set eth0 up",
+            f"route add default via {NETWORK}.1",
+        )
+        self._wait(log, "listening")
+        self.init = int(Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children").read_text().split()[0])
+
+    @property
+    def _port(self):
+        return f"to-{self.name}"
+
+    def _wait(self, log, word):
         deadline = time.monotonic() + 20
-        while self.init is None:
-            children = Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children").read_text().split()
-            if children and "listening" in (folder / "sshd.log").read_text():
-                self.init = int(children[0])
-            elif time.monotonic() > deadline:
-                raise TimeoutError((folder / "sshd.log").read_text())
+        while word not in log.read_text():
+            if time.monotonic() > deadline or self.outer.poll() is not None:
+                raise TimeoutError(log.read_text())
             time.sleep(0.05)
+
+    def _ip(self, *commands):
+        run("nsenter", "-t", self.outer.pid, "--net", "sh", "-ec", "; ".join(f"ip {command}" for command in commands))
 
     def inside(self, *command, **variables):
         """The command line that runs a command there."""
         path = f"{self.lab.venv}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment = {"HOME": self.lab.home, "PATH": path, "TERM": "dumb", "LC_ALL": "C.UTF-8", **variables}
-        enter = ["nsenter", "-t", str(self.init), "--all", f"--wd={self.lab.home}", "env", "-i"]
+        enter = ["nsenter", "-t", str(self.init), "--all", "env", "-i", "-C", str(self.lab.home)]
         return [*enter, *(f"{name}={value}" for name, value in environment.items()), *(str(part) for part in command)]
 
     def run(self, *command, timeout=120, **variables):
@@ -173,16 +202,18 @@ class Machine:
 
     def cut(self):
         """Cut it off the network; it runs on."""
-        run("ip", "-n", self.space, "link", "set", "eth0", "down")
+        self._ip("link set eth0 down")
+
+    def mend(self):
+        """Bring it back to the network."""
+        self._ip("link set eth0 up", f"route add default via {NETWORK}.1")
 
     def kill(self):
         """SIGKILL everything on it, at once, and take it off the network."""
-        if self.init is None:
-            return
-        os.kill(self.init, signal.SIGKILL)
-        self.outer.wait()
-        self.init = None
-        subprocess.run(["ip", "netns", "del", self.space], check=False)
+        if self.outer is not None:
+            os.kill(self.init or self.outer.pid, signal.SIGKILL)
+            self.outer.wait()
+        self.outer = self.init = None
 
     def processes(self):
         """Command lines of what runs there."""
