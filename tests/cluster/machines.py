@@ -217,4 +217,4 @@ class Machine:
 
     def processes(self):
         """Command lines of what runs there."""
-        return self.run("ps", "-eo", "args=").stdout.splitlines()
+        return self.run("ps", "-wweo", "args=").stdout.splitlines()

@@ -27,7 +27,7 @@ def reaches(machine, address, port=22):
 
 def remains(folder):
     """Processes and mounts that have to do with a folder."""
-    listed = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-wweo", "stat=,args="], capture_output=True, text=True, check=True).stdout
     processes = [line for line in listed.splitlines() if str(folder) in line and not line.startswith("Z")]
     return processes + [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(folder) in line]
 
