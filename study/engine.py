@@ -7,7 +7,6 @@ import os
 import signal
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -73,7 +72,8 @@ class Recorder(tune.Callback):
         self.reasons, self.patience = reasons, patience
         self.results: dict[str, dict[int, Row]] = {}  # of a running trial: its last result of each epoch
         self.due: dict[str, float] = {}  # when a running trial must have been heard from
-        self.deaths: Counter[str] = Counter()
+        self.actors: dict[str, Any] = {}  # that runs a trial
+        self.deaths: dict[str, list[str | None]] = {}  # nodes on which its workers died
         self.refused: StoreError | None = None
         self._looked = time.monotonic()
         self._count = 0
@@ -84,6 +84,7 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial has a worker."""
+        self.actors[trial.trial_id] = trial.temporary_state.ray_actor
         self.due[trial.trial_id] = time.monotonic() + SILENCE * self.patience
         self.display.started(trial.trial_id)
 
@@ -119,12 +120,13 @@ class Recorder(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """The worker died: the trial is tried again, after a moment that grows, unless it is what kills its workers."""
         self.display.note(f"The worker of a trial died, which is tried again: {_last_line(trial)}")
-        last = trial.last_result or {}
-        if _alive(last.get("node_ip")):
-            self.deaths[trial.trial_id] += 1
+        deaths = self.deaths.setdefault(trial.trial_id, [])
+        deaths.append(_node_of(self.actors.get(trial.trial_id)))
         trial.config["trial"]["attempt"] = trial.config["trial"].get("attempt", 0) + 1
-        # Tune is told to try without end, and here when to stop: a node that is lost is not counted.
-        if self.deaths[trial.trial_id] >= WORKER_DEATHS:
+        # Tune is told to try without end, and here when to stop. A node that is lost is not counted: Ray knows of that only many
+        # seconds after the workers' death, so that all deaths are looked at again.
+        lost = _lost_nodes() if len(deaths) >= WORKER_DEATHS else set()
+        if sum(node not in lost for node in deaths) >= WORKER_DEATHS:
             trial.max_failures = trial.run_metadata.num_failures
         self._forget(trial)
 
@@ -170,6 +172,7 @@ class Recorder(tune.Callback):
 
     def _forget(self, trial: TuneTrial) -> None:
         self.due.pop(trial.trial_id, None)
+        self.actors.pop(trial.trial_id, None)
 
     def _end(self, trial: TuneTrial, row: Row) -> None:
         self.deaths.pop(trial.trial_id, None)
@@ -186,9 +189,16 @@ def _compact(root: Any) -> None:
         Store(root).compact()
 
 
-def _alive(address: str | None) -> bool:
-    """Whether the node that a trial was heard from still is: then its worker died alone."""
-    return address is None or any(node["Alive"] and node["NodeManagerAddress"] == address for node in ray.nodes())
+def _node_of(actor: Any) -> str | None:
+    """The node that an actor is or was on; None where it never was on one."""
+    if actor is None:
+        return None
+    found: Row = ray._private.state.actors(actor._actor_id.hex())
+    return found.get("Address", {}).get("NodeID")
+
+
+def _lost_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
 
 
 def _last_line(trial: TuneTrial) -> str:

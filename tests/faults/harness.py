@@ -213,6 +213,7 @@ class PlayedTune:
                 trial.worker = self._worker(trial, idle)
                 trial.live = trial.worker is not None
                 if trial.live:
+                    trial.temporary_state.ray_actor = trial.worker
                     self.recorder.on_trial_start(0, self.trials, trial)
                     running.append(trial)
                 else:
@@ -286,7 +287,7 @@ class PlayedTune:
 
     def _deliver(self, trial, result):
         self.world.moment("delivery")
-        result = result | {"trial_id": trial.trial_id, "node_ip": trial.worker.node}
+        result = result | {"trial_id": trial.trial_id, "node_ip": "here"}
         flat = flatten_dict(result)
         stop = bool(result.get("done")) or self.scheduler.on_trial_result(None, trial, flat) == "STOP"
         if not stop:
@@ -349,7 +350,8 @@ def play(monkeypatch, world, slots=2):
     monkeypatch.setattr(engine, "cluster", lambda config: contextlib.nullcontext())
     monkeypatch.setattr(engine, "COMPACT_EVERY", 3)
     monkeypatch.setattr(engine, "Thread", Immediate)
-    monkeypatch.setattr(engine, "_alive", lambda address: address not in world.lost)
+    monkeypatch.setattr(engine, "_node_of", lambda actor: getattr(actor, "node", None))
+    monkeypatch.setattr(engine, "_lost_nodes", lambda: world.lost)
     monkeypatch.setattr("study.packing._gpus", lambda: False)
     monkeypatch.setattr("study.live.LivePage", Silent)
     monkeypatch.setattr("study.progress.Display", Silent)
