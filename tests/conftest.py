@@ -1,9 +1,21 @@
 """What tests of several rooms share."""
 
+import random
+
+import numpy as np
 import pytest
+import torch
 
 from results import remote
 from tests.results.s3_server import KEY, SECRET, Proxy, connect, s3_server, server_program
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """What a test draws without saying from where does not depend on the tests before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The warm worker without Ray: what it keeps, when it gives itself up, and where it goes on."""
 
+import mmap
 import subprocess
 import sys
 import time
@@ -151,7 +152,9 @@ def test_growth_is_told_from_the_level_after_the_second_trial():
 def test_holdings_are_those_of_this_process():
     before = holdings()
     with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE) as child:
-        block = torch.ones(100 << 20, dtype=torch.uint8)
+        # Pages of its own: an allocator may hand out what it was given back before.
+        block = mmap.mmap(-1, 100 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        block.write(bytes(len(block)))
         now = holdings()
         child.kill()
     assert now["child processes"] == before["child processes"] + 1

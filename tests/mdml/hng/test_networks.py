@@ -121,7 +121,7 @@ def test_calibrated_layers_deviate_by_one_from_their_mean_over_the_faces(make):
 def test_a_classifier_learns_and_its_features_are_frozen_then():
     labels = torch.arange(48) % 2
     shown = faces(48) * 0.2 + labels[:, None, None, None].float()
-    features = Phi(1, 2)
+    features = Phi(1)
     classifier = Classifier(features, 2)
     right = train_classifier(classifier, lambda batch: shown[batch], labels, 8, torch.Generator().manual_seed(0), 12)
     assert right > 0.9
