@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -202,7 +203,10 @@ def _lost_nodes() -> set[str]:
 
 
 def _last_line(trial: TuneTrial) -> str:
-    return str(trial.get_error() or "no reason known").strip().splitlines()[-1]
+    try:  # Tune's own get_error looks where the file will be copied to later
+        return Path(trial.error_file or "").read_text().strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return "no reason known"
 
 
 @contextmanager

@@ -17,9 +17,10 @@ class Project:
         # 4 people, 16 pixels, 2 epochs: a trial takes half a second.
         self.tiny = ["dataset.subjects=4", "dataset.per_class=1", "image_size=16", "epochs=2", "folds=2", *self.places]
 
-    def start(self, *arguments, **options):
+    def start(self, *arguments, ray_address=None, **options):
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
-            "OMP_NUM_THREADS": "1"
+            "OMP_NUM_THREADS": "1",
+            **({"RAY_ADDRESS": ray_address} if ray_address else {}),
         }
         command = [sys.executable, str(ROOT / "study" / "run.py"), *arguments]
         return subprocess.Popen(

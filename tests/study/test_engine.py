@@ -16,9 +16,7 @@ def die(monkeypatch):
     monkeypatch.setattr(engine, "_lost_nodes", lambda: lost)
     display = types.SimpleNamespace(started=lambda name: None, note=lambda text: None)
     recorder = Recorder(None, {}, display, "val_accuracy", lambda row: None, {}, 1.0)
-    trial = types.SimpleNamespace(
-        trial_id="t", config={"trial": {}}, max_failures=-1, get_error=lambda: "ActorDiedError"
-    )
+    trial = types.SimpleNamespace(trial_id="t", config={"trial": {}}, max_failures=-1, error_file=None)
     trial.run_metadata = types.SimpleNamespace(num_failures=0)
 
     def once(node, *, known=False):

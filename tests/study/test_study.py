@@ -28,13 +28,15 @@ VOLATILE = {
 }
 
 
-def numbers(project):
-    """Every committed number of a store that is no time, place or memory, by table."""
+def numbers(project, besides=()):
+    """Every committed number of a store that is no time, place or memory, by table, without the columns `besides`."""
     rows = {}
     for table in ("trials", "epochs", "slices", "confusion", "predictions"):
         found = project.read(table)
         rows[table] = sorted(
-            json.dumps({name: row[name] for name in row if name not in VOLATILE}, sort_keys=True, default=str)
+            json.dumps(
+                {name: row[name] for name in row if name not in VOLATILE.union(besides)}, sort_keys=True, default=str
+            )
             for row in found
         )
     return rows

@@ -1,0 +1,42 @@
+"""A study on a cluster of several nodes, one of which is lost."""
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from study import plan
+from tests.study import working
+from tests.study.test_study import numbers, wait_for
+
+
+@pytest.fixture
+def cluster():
+    """A head that trains nothing, and two nodes of one CPU, each with an address of its own on loopback."""
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.4"},
+    )
+    try:
+        made.nodes = [made.add_node(num_cpus=1, node_ip_address=f"127.0.0.{i}") for i in (2, 3)]
+        yield made
+    finally:
+        made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_raylet_is_killed_and_the_tables_are_those_of_an_undisturbed_run(project, cluster, tiny_config, tmp_path):
+    study = ["method=triplet", "seeds=2", *project.tiny, "epochs=12"]
+    process = project.start(*study, "checkpoint.every=1", "study=mine", ray_address=cluster.address)
+    wait_for(lambda: len(list(project.tables.glob("checkpoints/*.checkpoint"))) == 2)
+    cluster.nodes[0].kill_raylet()
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, out + err
+    assert "which is tried again: The actor" in err
+    rows = project.read("trials")
+    assert [row["status"] for row in rows] == ["done"] * 4
+    assert any(row["resumed_epochs"] for row in rows)
+    alone = type(project)(tmp_path / "alone")
+    config = tiny_config(*study, "study=mine")
+    for member in plan.members(config, plan.open_faces(config), "mine"):
+        working.results(working.worker(member.spec, config, alone.tables))
+    own = {"resumed_epochs", "gpu_share"}
+    assert numbers(project, own) == numbers(alone, own)
