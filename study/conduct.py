@@ -42,7 +42,7 @@ class Study:
         retrain: keys to train anew although they are in the store, with how often they will then have been.
         new: keys that were trained by this call.
         failed: keys that failed in this call.
-        left: why this call left trials undone, where it did.
+        left: what this call left undone and why, where it did.
         begun: when it was first planned.
         warm: of a search, proposals of others that its sampler is told.
 
@@ -246,7 +246,26 @@ def carry_out(study: Study, outlook: Outlook | None = None) -> None:
             over: Any = lambda: None  # noqa: E731
             if outlook is not None and (study.config["budget"]["equal"] or not outlook.limits.none):
                 source, scheduler, over = _metered(study, outlook, source, scheduler)
-            study.left = engine.run(study.config, spool, display, study.metric, code, ended, source, scheduler, over)
+            why = engine.run(study.config, spool, display, study.metric, code, ended, source, scheduler, over)
+    if why is not None and (undone := _undone(study)):
+        study.left = f"{undone} of {study.size} trials: {why}"
+
+
+def _undone(study: Study) -> int:
+    """How many trials this call left undone."""
+    if study.searches:
+        return study.size - proposals_ended(study)
+    ended = study.new | study.failed
+    return sum(member.spec.key not in ended for member in plan.missing(study.members, trained(study)))
+
+
+def proposals_ended(study: Study) -> int:
+    """How many proposals of a search have ended."""
+    from study import history
+
+    search = study.config["search"]
+    answered = history.answers(study.store, study.name, study.metric, search["cost"])
+    return history.ended(study.store, study.name, answered, search["folds"] * search["seeds"])
 
 
 def _metered(study: Study, outlook: Outlook, source: Any, scheduler: Any) -> tuple[Any, Any, Any]:
@@ -320,12 +339,9 @@ def show_plan(study: Study, console: Console) -> None:
     for column in ("arm", "method", "trials", "in the store", "to train"):
         table.add_column(column, justify="left" if column in ("arm", "method") else "right")
     if study.searches:
-        from study import history
         from study.space import Space
 
-        search = study.config["search"]
-        answered = history.answers(study.store, study.name, study.metric, search["cost"])
-        there = history.ended(study.store, study.name, answered, search["folds"] * search["seeds"])
+        there = proposals_ended(study)
         left = str(max(0, study.size - there))
         table.add_row("(proposed)", ", ".join(Space(study.config).methods), str(study.size), str(there), left)
     else:

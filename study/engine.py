@@ -104,11 +104,11 @@ class Recorder(tune.Callback):
         results = self.results.pop(trial.trial_id, {})
         last, row = trial.last_result, trial.last_result["row"]
         self._forget(trial)
-        said = last.get("refused") or last.get("said")
-        if self.reasons.get(trial.trial_id) == "budget":
-            said = "the budget ends before it does"  # not committed, so that --resume trains it to its end
-        if said:
-            self.display.again(trial.trial_id, row["arm"], said)
+        if self.reasons.get(trial.trial_id) == "budget":  # not committed, so that --resume trains it to its end
+            self.display.dropped(trial.trial_id, f"{row['arm']} is cut off: the budget ends before it does.")
+            return
+        if said := last.get("refused") or last.get("said"):
+            self.display.dropped(trial.trial_id, f"{row['arm']} runs again: {said}")
             return
         if "tables" in last:
             self._commit(row["trial_key"], last["tables"])

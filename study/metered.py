@@ -9,6 +9,7 @@ from typing import Any
 
 from study.budget import Budget
 from study.dispatch import Source
+from study.stopping import part_of
 
 # Seconds between two looks at how many GPUs are held.
 _LOOK = 5.0
@@ -53,7 +54,7 @@ class Metered:
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended."""
-        self.budget.ended(trial_id, self._clock())
+        self.budget.ended(trial_id, self._clock(), part_of(result or {}, "row").get("seconds"))
         self.source.on_trial_complete(trial_id, result, error)
 
     def over(self) -> str | None:

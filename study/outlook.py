@@ -136,12 +136,8 @@ def _left(study: Study) -> list[TrialSpec | None]:
     """The trials to come; of a search it is not known yet what they are."""
     if not study.searches:
         return [member.spec for member in plan.missing(study.members, conduct.trained(study))]
-    from study import history
-
-    search = study.config["search"]
-    answered = history.answers(study.store, study.name, study.metric, search["cost"])
-    blocks = search["folds"] * search["seeds"]
-    return [None] * ((study.size - history.ended(study.store, study.name, answered, blocks)) * blocks)
+    blocks = study.config["search"]["folds"] * study.config["search"]["seeds"]
+    return [None] * ((study.size - conduct.proposals_ended(study)) * blocks)
 
 
 def _specs(study: Study, left: Sequence[TrialSpec | None]) -> dict[Kind, TrialSpec]:
@@ -255,15 +251,16 @@ def _too_much(
         setting, what, whole = "seeds", "seeds", config["seeds"]
     price = "" if limits.price is None else f" and {made.money(limits.price)[0]:.2f} USD"
     cost = f"{made.hours[0]:.3g} {room.unit}-hours{price} in {spoken(made.wall[0])}"
-    refused = f"The study is forecast to take {cost}, which exceeds {' and '.join(over)}: "
+    before = f" besides the {found.spent:.3g} that its trials took" if found.spent else ""
+    refused = f"The study is forecast to take {cost}{before}, which exceeds {' and '.join(over)}: "
+    if not search and config["study"] in study.store.read("studies", ["study"])["study"].to_pylist():
+        raise StudyError(f"{refused}the seeds of a stored study are fixed; raise the budget, or begin another study.")
     if not fitting:
         raise StudyError(f"{refused}not even one of its {whole} {what} would fit; raise the budget.")
     if not config["budget"]["shrink"]:
         raise StudyError(
             f"{refused}{fitting} of its {whole} {what} would fit; raise the budget, or set {setting}={fitting} or budget.shrink=true."
         )
-    if not search and config["study"] in study.store.read("studies", ["study"])["study"].to_pylist():
-        raise StudyError(f"{refused}the seeds of a stored study are fixed; raise the budget, or begin another study.")
     changed: Any = {"search": config["search"] | {"trials": fitting}} if search else {"seeds": fitting}
     console.print(
         f"budget.shrink cut the study from {whole} to {fitting} {what}: {refused.partition(': ')[0]}.", highlight=False

@@ -53,11 +53,11 @@ class Display:
         self.running.add(trial)
         self._update()
 
-    def again(self, trial: str, arm: str, reason: str) -> None:
-        """A trial has ended without an answer, and will run again."""
+    def dropped(self, trial: str, line: str) -> None:
+        """A trial has ended without an answer, and why."""
         self.running.discard(trial)
         self._update()
-        self.note(f"{arm} runs again: {reason}")
+        self.note(line)
 
     def note(self, line: str) -> None:
         """Say something once, however often it is so."""

@@ -44,7 +44,11 @@ def report(study: Study, console: Console) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    if not study.new and not study.failed:
+    if study.left:
+        resume = f"python study/run.py --resume {study.name}{place(study.config)}"
+        line = f"left    {study.left}. Go on with a larger budget: {resume} budget.NAME=VALUE"
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    elif not study.new and not study.failed:
         console.print("Nothing was trained: every trial of this study is in the store.")
     for row in failed:
         console.print(
@@ -55,7 +59,7 @@ def report(study: Study, console: Console) -> int:
     console.print(
         f"study {study.name}: {study.size} trials, {len(study.new)} new, best {text}", highlight=False, soft_wrap=True
     )
-    return 1 if failed or study.failed else 0
+    return 1 if failed or study.failed or study.left else 0
 
 
 def _findings(study: Study, console: Console) -> None:

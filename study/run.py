@@ -9,8 +9,8 @@
     python study/run.py --simulate study=NAME [...]     what if: the study replayed with other GPUs, schedulers, spot rates, prices
     python study/run.py --dry-run ...                   print the plan, train nothing
 
-Overrides are Hydra's: dataset=folder dataset.root=FOLDER epochs=25. Exit status: 0 done, 1 with failed trials, 2 bad input,
-130 interrupted.
+Overrides are Hydra's: dataset=folder dataset.root=FOLDER epochs=25. Exit status: 0 done, 1 with trials that failed or that a budget
+left, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
