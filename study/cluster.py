@@ -5,7 +5,7 @@
     python study/cluster.py up [FILE]                  check, then `ray up FILE`
     python study/cluster.py submit [FILE] -- ARGUMENTS study/run.py on the cluster: its output, its exit status
     python study/cluster.py status [FILE]              machines, and studies that are running
-    python study/cluster.py down [FILE]                `ray down FILE`, unless a study is running; leaves no worker behind
+    python study/cluster.py down [FILE]                `ray down FILE`, unless rows would be lost; leaves no worker behind
 
 FILE is one for `ray up`: cluster.yaml (the default) for AWS, study/conf/cluster/on_prem/cluster.yaml for machines of your own. A study goes
 on when `submit` is interrupted, and its output can be followed again: `submit --follow JOB`. Exit status: as study/run.py's; 2 bad input.
@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -67,7 +67,9 @@ def _command(arguments: list[str]) -> int:
     parser.add_argument("verb", choices=["check", "cost", "up", "submit", "status", "down"])
     parser.add_argument("file", nargs="?", default=str(ROOT / "cluster.yaml"))
     parser.add_argument("--offline", action="store_true", help="check the file alone, and ask AWS nothing")
-    parser.add_argument("--force", action="store_true", help="down: although a study is running or cannot be asked for")
+    parser.add_argument(
+        "--force", action="store_true", help="down: although a study is running, or rows are on the head alone"
+    )
     parser.add_argument("--follow", metavar="JOB", help="submit: nothing new, but follow this job")
     chosen = parser.parse_args(arguments[:cut])
     path = Path(chosen.file).absolute()
@@ -143,15 +145,18 @@ def _cost(cluster: Cluster) -> int:
 
 
 def _ray(*arguments: str, cluster: Cluster | None = None, quiet: bool = False) -> int:
+    """The exit status of Ray's own command."""
+    out = subprocess.DEVNULL if quiet else None
+    return _begun(arguments, cluster, stdout=out, stderr=out).returncode
+
+
+def _begun(arguments: Sequence[str], cluster: Cluster | None, **options: Any) -> subprocess.CompletedProcess[str]:
     """Ray's own command, in the root of the project, where relative file mounts begin."""
     # The new autoscaler counts the head of a provider of this type as a worker, and starts one worker too few, for ever.
     local = cluster is not None and cluster["provider"]["type"] == "local"
     environment = os.environ | {"RAY_UP_enable_autoscaler_v2": "0" if local else "1"}
     program = Path(sys.executable).with_name("ray")
-    out = subprocess.DEVNULL if quiet else None
-    return subprocess.run(
-        [str(program), *arguments], cwd=ROOT, env=environment, stdout=out, stderr=out, check=False
-    ).returncode
+    return subprocess.run([str(program), *arguments], cwd=ROOT, env=environment, check=False, text=True, **options)
 
 
 def _up(cluster: Cluster, path: Path, offline: bool) -> int:
@@ -220,8 +225,16 @@ def _submit(cluster: Cluster, path: Path, arguments: list[str], follow: str | No
         line = f"cd {PROJECT} && exec ~/venv/bin/python study/run.py {shlex.join(arguments)}"
         job = follow or client.submit_job(entrypoint=line, runtime_env={"env_vars": {"RAY_ADDRESS": "auto"}})
         print(f"Job {job}; this command may be interrupted, and goes on with: submit --follow {job}", file=sys.stderr)
-        asyncio.run(_print_log(client, job))
-        end = client.get_job_info(job)
+        try:
+            asyncio.run(_print_log(client, job))
+            end = client.get_job_info(job)
+        except (RuntimeError, OSError) as error:
+            print(
+                f"The head of {path.name} does not answer any more ({str(error).splitlines()[0]}). If it lives, go on with submit "
+                f"--follow {job}; if it is lost, bring up another, and go on with submit -- --resume STUDY.",
+                file=sys.stderr,
+            )
+            return 1
     if end.driver_exit_code is None:
         print(f"The job {job} ended {end.status}: {end.message}", file=sys.stderr)
         return 1
@@ -258,12 +271,36 @@ def _down(cluster: Cluster, path: Path, force: bool) -> int:
             raise StudyError(
                 f"A study is running, whose uncommitted trials would be lost: {'; '.join(running)}. Wait for it, or say --force."
             )
+        if kept := _uncommitted(cluster, path):
+            raise StudyError(
+                f"Rows that the store could not take are on the head alone, and would be lost: those of {', '.join(kept)}. Bring "
+                f"them there with submit {path.name} -- --resume {kept[0]}, or say --force."
+            )
     status = _ray("down", "--yes", str(path), cluster=cluster)
     if cluster["provider"]["type"] == "local":
         # Ray leaves workers of such a cluster to find out for themselves.
         for address in cluster["provider"].get("worker_ips", []):
             status = max(status, _stop(cluster["auth"], address))
     return status
+
+
+def _uncommitted(cluster: Cluster, path: Path) -> list[str]:
+    """Studies of which the head's disk has rows that no store has.
+
+    Raises:
+        StudyError: where the head does not say.
+
+    """
+    from study.spool import WAITING
+
+    line = f"cd {PROJECT} && ~/venv/bin/python -m study.spool"
+    asked = _begun(["exec", str(path), line, "--no-config-cache"], cluster, stdout=subprocess.PIPE)
+    if asked.returncode:
+        raise StudyError(
+            f"Expected the head of {path.name} to say which rows it has, found that it does not. If they may be lost, say --force."
+        )
+    said = (text.strip() for text in asked.stdout.splitlines())
+    return [text.removeprefix(WAITING) for text in said if text.startswith(WAITING)]
 
 
 def _stop(login: dict[str, str], address: str) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow.compute as pc
 from rich.console import Console
@@ -25,20 +28,21 @@ def report(study: Study, console: Console) -> int:
     store.compact()
     table = study_table(store, study.name)
     console.print(render(table, "table"), markup=False, highlight=False)
-    folder = Path(store.root) / "reports" / study.name
-    folder.mkdir(parents=True, exist_ok=True)
     if study.searches:
         _findings(study, console)
-    (folder / "table.md").write_text(render(table, "md") + "\n", encoding="utf-8")
-    if curve := _curve_column(study):
-        learning_curves(store, study.name, folder / "curves.png", curve)
-    if best_value(study) is not None and not study.searches:
-        comparison_plot(store, study.name, folder / "comparison.png")
-    _embedding_figures(study, folder)
+    with _folder(study) as folder:
+        (folder / "table.md").write_text(render(table, "md") + "\n", encoding="utf-8")
+        if curve := _curve_column(study):
+            learning_curves(store, study.name, folder / "curves.png", curve)
+        if best_value(study) is not None and not study.searches:
+            comparison_plot(store, study.name, folder / "comparison.png")
+        _embedding_figures(study, folder)
+        page = _page(study, folder)
+    where = f"{store.root}/reports/{study.name}"
     rows = store.read("trials", ["trial_key", "status", "arm", "error", study.metric], study=study.name)
     failed = rows.filter(pc.equal(rows["status"], "failed")).to_pylist()
-    console.print(f"table   {folder / 'table.md'}\nplots   {folder}", highlight=False, soft_wrap=True)
-    console.print(f"report  {_page(study)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"table   {where}/table.md\nplots   {where}", highlight=False, soft_wrap=True)
+    console.print(f"report  {page or f'{where}/report.html'}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"next    {_python()} results/query.py --table {study.name} --format latex{place(study.config)}",
         highlight=False,
@@ -78,12 +82,32 @@ def _findings(study: Study, console: Console) -> None:
     console.print(f"importances (PED-ANOVA)  {listed}", markup=False, highlight=False)
 
 
-def _page(study: Study) -> str:
-    """Where the page is that shows all of it, or why there is none: a study is worth more than its page."""
+@contextmanager
+def _folder(study: Study) -> Iterator[Path]:
+    """The study's folder in the store: of one in S3 a temporary one, whose files are put there in the end."""
+    root = str(study.store.root)
+    if "://" not in root:
+        folder = Path(root) / "reports" / study.name
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    from results.remote import Remote
+
+    with TemporaryDirectory(prefix="report-") as scratch:
+        yield Path(scratch)
+        far = Remote(f"{root}/reports/{study.name}")
+        for path in sorted(Path(scratch).rglob("*")):
+            if path.is_file():
+                far.upload(path, path.relative_to(scratch).as_posix())
+
+
+def _page(study: Study, folder: Path) -> str | None:
+    """Write the page that shows all of it; why there is none: a study is worth more than its page."""
     try:
-        return str(write_report(study.store, study.name))
+        write_report(study.store, study.name, folder / "report.html")
     except Exception as error:
         return f"not written: {error}"
+    return None
 
 
 def _embedding_figures(study: Study, folder: Path) -> None:
@@ -103,8 +127,8 @@ def _embedding_figures(study: Study, folder: Path) -> None:
 
 def place(config: Config) -> str:
     """The override that names the store, where it is not the default one: the end of a command to type."""
-    root = Path(config["storage"]["root"])
-    return "" if root == DEFAULT_STORE else f" storage.root={root}"
+    root = config["storage"]["root"]
+    return "" if Path(root) == DEFAULT_STORE else f" storage.root={root}"
 
 
 def _python() -> str:

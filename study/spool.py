@@ -1,4 +1,7 @@
-"""Rows that the store cannot take for a while: kept on this machine, and caught up when it can."""
+"""Rows that the store cannot take for a while: kept on this machine, and caught up when it can.
+
+python -m study.spool    name the studies of which this machine keeps some
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ from results import Store
 from results.errors import StoreUnavailable
 from results.layout import Layout
 from results.schema import TABLES, TRIAL_TABLES
-from study.records import Row
+from results.store import Row
 
 Tables = Mapping[str, Sequence[Row]]
+# What a line begins with that names a study.
+WAITING = "Rows that wait for their store: "
 # Seconds between two attempts: doubled after each, up to the second one.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 
@@ -123,7 +128,21 @@ def _write(store: Store, table: str, name: str, rows: Tables) -> None:
         store.write(table, name, rows[table])
 
 
+def waiting() -> list[str]:
+    """Studies of which this machine keeps rows."""
+    return sorted({folder.name.rpartition("-")[0] for folder in _place().glob("*") if not Store(folder).is_empty()})
+
+
 def _folder(store: Store, study: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(str(store.root).encode()).hexdigest()[:16]
-    return cache / "mul-dml-studies" / "spool" / f"{study}-{digest}"
+    return _place() / f"{study}-{digest}"
+
+
+def _place() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "mul-dml-studies" / "spool"
+
+
+if __name__ == "__main__":
+    for name in waiting():
+        print(f"{WAITING}{name}")

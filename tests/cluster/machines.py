@@ -1,4 +1,4 @@
-"""Several machines on one: each has namespaces for network, processes, mounts and host name, its own home and /tmp/ray, and an sshd.
+"""Several machines on one: each has namespaces for network, processes, mounts and host name, its own home and /tmp, and an sshd.
 
 No namespace has a name: all of them, with what runs and is mounted there, end with the process that made them, however that ends.
 """
@@ -130,7 +130,7 @@ class Machine:
         lab, folder = self.lab, self.folder
         shutil.rmtree(folder, ignore_errors=True)
         home, log = folder / "home", folder / "sshd.log"
-        (folder / "ray").mkdir(parents=True)
+        (folder / "tmp").mkdir(parents=True)
         (home / ".ssh").mkdir(parents=True, mode=0o700)
         (home / "venv").symlink_to(lab.venv)
         shutil.copy(lab.folder / "id.pub", home / ".ssh" / "authorized_keys")
@@ -138,12 +138,22 @@ class Machine:
         passwd = Path("/etc/passwd").read_text().replace(":/root:", f":{lab.home}:")
         (folder / "passwd").write_text(passwd)
         (folder / "sshd_config").write_text(SSHD.format(address=self.address, folder=folder, home=lab.home))
-        Path("/tmp/ray").mkdir(exist_ok=True)
-        inside = (
-            f"hostname {self.name}; mount -t tmpfs -o size=2g t /dev/shm; mount -t tmpfs t /run; mkdir /run/sshd; "
-            f"mount --bind {folder / 'ray'} /tmp/ray; mount --bind {home} {lab.home}; mount --bind {folder / 'passwd'} /etc/passwd; "
-            f"echo made; until ip route | grep -q default; do sleep 0.05; done; "
-            f"exec {shutil.which('sshd', path='/usr/sbin:/usr/bin')} -D -e -f {folder / 'sshd_config'}"
+        # What it needs of the /tmp that it loses to one of its own.
+        needed = {
+            str(path): f"/run/{path.name}"
+            for path in (lab.folder, ROOT, Path(sys.prefix))
+            if path.is_relative_to("/tmp")
+        }
+        inside = "\n".join(
+            [
+                f"set -e; hostname {self.name}; mount -t tmpfs -o size=2g t /dev/shm; mount -t tmpfs t /run; mkdir /run/sshd",
+                *(f"mkdir {aside}; mount --bind {path} {aside}" for path, aside in needed.items()),
+                f"mount --bind {folder / 'tmp'} /tmp; chmod 1777 /tmp",
+                *(f"mkdir -p {path}; mount --move {aside} {path}" for path, aside in needed.items()),
+                f"mount --bind {home} {lab.home}; mount --bind {folder / 'passwd'} /etc/passwd",
+                "echo made; until ip route | grep -q default; do sleep 0.05; done",
+                f"exec {shutil.which('sshd', path='/usr/sbin:/usr/bin')} -D -e -f {folder / 'sshd_config'}",
+            ]
         )
         spaces = ["unshare", "--net", "--fork", "--pid", "--mount-proc", "--mount", "--uts", "--ipc", "--kill-child"]
         with log.open("w") as out:

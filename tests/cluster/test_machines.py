@@ -15,6 +15,7 @@ MAKER = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.cluster.machines import Lab
 with Lab(Path(sys.argv[2]), {"one": 11, "other": 12}):
     os.kill(os.getpid(), int(sys.argv[3]))
@@ -42,10 +43,11 @@ def test_machines_reach_one_another_and_nothing_else(tmp_path):
         assert reaches(one, other.address)
         assert not reaches(one, "192.0.2.1")
         assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
-        other.run("touch", "a-file")
+        other.run("touch", "a-file", "/tmp/a-file")
+        assert one.run("ls", ".", "/tmp/a-file").stdout.split() == [".:", "venv"]
         other.kill()
         other.start()
-        assert other.run("ls").stdout.split() == ["venv"]
+        assert other.run("ls", ".", "/tmp/a-file").stdout.split() == [".:", "venv"]
         assert one.run("pgrep", "-c", "sshd").stdout.strip() == "1", "it sees processes of others"
         assert remains(tmp_path)
     assert not remains(tmp_path)

@@ -26,20 +26,26 @@ def server_program():
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
+def server_command(folder, address, ports):
+    """What runs the server at an address; its ports are that of S3 and three of its own."""
+    keys = [{"accessKey": key, "secretKey": secret} for key, secret in [(KEY, SECRET), *OTHERS]]
+    who = {"name": "test", "credentials": keys, "actions": ["Admin"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [who]}))
+    return [
+        server_program(), "server", f"-dir={folder}", f"-ip={address}", f"-ip.bind={address}", "-s3",
+        f"-s3.port={ports[0]}", f"-s3.config={folder / 's3.json'}", f"-master.port={ports[1]}",
+        f"-volume.port={ports[2]}", f"-filer.port={ports[3]}", "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=1024", "-volume.max=0",  # as many volumes as the disk has room for
+        "-s3.port.iceberg=0", "-s3.port.lance=0",  # what else it serves, at ports that are always the same
+    ]  # fmt: skip
+
+
 @contextmanager
 def s3_server(folder):
     """Run the server on loopback; gives its port."""
     folder.mkdir(parents=True)
     ports = free_ports(4)
-    keys = [{"accessKey": key, "secretKey": secret} for key, secret in [(KEY, SECRET), *OTHERS]]
-    who = {"name": "test", "credentials": keys, "actions": ["Admin"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [who]}))
-    command = [
-        server_program(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
-        f"-s3.port={ports[0]}", f"-s3.config={folder / 's3.json'}", f"-master.port={ports[1]}",
-        f"-volume.port={ports[2]}", f"-filer.port={ports[3]}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64",
-        "-s3.port.iceberg=0", "-s3.port.lance=0",  # what else it serves, at ports that are always the same
-    ]  # fmt: skip
+    command = server_command(folder, "127.0.0.1", ports)
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             deadline = time.monotonic() + 60

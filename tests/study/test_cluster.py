@@ -1,12 +1,19 @@
 import copy
 import os
 import subprocess
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from results import Store
+from results.errors import StoreUnavailable
 from study import cluster_file
 from study.config import ROOT
+from study.spool import Spool
+from tests.results.fakes import fake_trial
 
 pytest.importorskip("botocore", reason="needs the extra `cluster`")
 
@@ -111,3 +118,58 @@ def test_the_price_is_capped_and_told(capsys):
 
 def test_set_up_is_valid_bash():
     subprocess.run(["bash", "-n", str(ROOT / "study/conf/cluster/setup.sh")], check=True)
+
+
+@pytest.fixture
+def ray_of_tests(tmp_path, monkeypatch):
+    """In place of `ray`: a head with no job, which is this machine; gives the words that it was told, a line a command."""
+    from study import cluster
+
+    heard = tmp_path / "heard"
+    fake = f"""#!/bin/sh
+echo "$@" >>{heard}
+[ "$1" = exec ] || exit 0
+echo "what Ray says besides"
+cd {ROOT} && {sys.executable} -m study.spool
+"""
+    (tmp_path / "ray").write_text(fake)
+    (tmp_path / "ray").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(cluster, "_jobs", lambda path: nullcontext(SimpleNamespace(list_jobs=list)))
+    return heard
+
+
+def away(*arguments):
+    raise StoreUnavailable("The store is away.")
+
+
+def test_down_is_refused_while_rows_are_on_the_head_alone(tmp_path, monkeypatch, capsys, ray_of_tests):
+    from study import cluster
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "mine.yaml"
+    file.write_text("cluster_name: mine\nprovider: {type: local, head_ip: 192.0.2.1}\n")
+    store = Store(tmp_path / "tables")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "commit", away)
+        Spool(store, "one-study").commit("k", fake_trial("k"))
+    assert cluster.main(["down", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "those of one-study." in said
+    assert "-- --resume one-study" in said
+    assert "down --yes" not in ray_of_tests.read_text()
+
+    assert Spool(store, "one-study").catch_up(now=True)
+    assert cluster.main(["down", str(file)]) == 0
+    assert ray_of_tests.read_text().splitlines()[-1] == f"down --yes {file}"
+
+
+def test_down_is_forced_although_the_head_says_nothing(tmp_path, monkeypatch, capsys, ray_of_tests):
+    from study import cluster
+
+    file = tmp_path / "mine.yaml"
+    file.write_text("cluster_name: mine\nprovider: {type: local, head_ip: 192.0.2.1}\n")
+    (tmp_path / "ray").write_text("#!/bin/sh\n[ $1 = down ]\n")
+    assert cluster.main(["down", str(file)]) == 2
+    assert "say --force" in capsys.readouterr().err
+    assert cluster.main(["down", str(file), "--force"]) == 0
