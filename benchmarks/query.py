@@ -2,16 +2,16 @@
 
     python benchmarks/query.py [--large TRIALS] [--keep FOLDER]
 
-The stores are generated: 100 trials a study (10 arms x 5 folds x 2 seeds), 10 epochs a trial, compacted, as a study
-leaves them at its end. Every question is asked of a fresh `Store` in this process, with warm file caches, and of a bare
-DuckDB over the same Parquet files; ours and the peer's in turn. The command is a process of its own. Resident memory is
-that of a process that asks only these questions.
+The stores are generated (benchmarks/made.py): 100 trials a study (10 arms x 5 folds x 2 seeds), 10 epochs a trial,
+compacted, as a study leaves them at its end. One more has a study of every kind, for every table. Every question is
+asked of a fresh `Store` in this process, with warm file caches, and of a bare DuckDB over the same Parquet files; ours and
+the peer's in turn. The command is a process of its own. Resident memory is that of a process that asks only these
+questions.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import resource
 import statistics
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,118 +27,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
+from benchmarks.made import EPOCHS, KINDS, STUDY, generate, mixed, of_a_kind, trials
 from results.asking import query
-from results.compacted import ORIGIN, REPLACES
-from results.compaction import _write, _write_bytes
-from results.files import RANK, conform
-from results.index import index_bytes
-from results.layout import INDEX, Generation, Layout
-from results.schema import TABLES
+from results.files import parquet_bytes
+from results.layout import INDEX
 from results.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
-ARMS, FOLDS, SEEDS, EPOCHS = 10, 5, 2, 10
-STUDY = ARMS * FOLDS * SEEDS
 CURVES = (
     "SELECT epoch, avg(val_accuracy) AS accuracy, avg(train_loss) AS loss FROM epochs GROUP BY epoch ORDER BY epoch"
 )
 ARM_MEANS = "SELECT arm, count(*) AS n, avg(test_accuracy) AS accuracy FROM trials WHERE study = '{study}' GROUP BY arm ORDER BY arm"
-
-
-def trials(first: int, count: int) -> pa.Table:
-    """Rows of trials, sorted by study and key."""
-    rng = np.random.default_rng(first)
-    number = np.arange(first, first + count)
-    place = number % STUDY
-    keys = [f"{n // STUDY:08x}{k:024x}" for n, k in zip(number, np.sort(rng.integers(0, 2**62, count)), strict=True)]
-    accuracy = rng.normal(0.8, 0.03, count)
-    config = [json.dumps({"arm": int(p) // 10, "fold": int(p) % FOLDS, "options": "x" * 300}) for p in place]
-    values: dict[str, Any] = {
-        "trial_key": keys,
-        "study": [f"study-{n // STUDY:06}" for n in number],
-        "arm": [f"arm {p // (FOLDS * SEEDS)}" for p in place],
-        "method": ["mul_dml"] * count,
-        "dataset": ["synthetic"] * count,
-        "fold": place % FOLDS,
-        "seed": place // FOLDS % SEEDS,
-        "protocol": ["sealed"] * count,
-        "status": ["done"] * count,
-        "epochs": np.full(count, EPOCHS),
-        "epochs_planned": np.full(count, EPOCHS),
-        "train_images": np.full(count, 160),
-        "validation_images": np.full(count, 40),
-        "test_images": np.full(count, 50),
-        "val_accuracy": accuracy + 0.01,
-        "test_accuracy": accuracy,
-        "test_macro_f1": accuracy - 0.01,
-        "seconds": rng.uniform(50, 60, count),
-        "config": config,
-        "started_at": 1_700_000_000_000_000 + number * 1_000_000,
-        "ended_at": 1_700_000_060_000_000 + number * 1_000_000,
-    }
-    return conform(pa.table(values), TABLES["trials"].schema)
-
-
-def epochs(rows: pa.Table, rng: np.random.Generator) -> pa.Table:
-    """The curves of these trials."""
-    count = rows.num_rows * EPOCHS
-    keys = rows["trial_key"].take(pa.array(np.repeat(np.arange(rows.num_rows), EPOCHS)))
-    values = {
-        "trial_key": keys,
-        "epoch": np.tile(np.arange(1, EPOCHS + 1), rows.num_rows),
-        "train_loss": rng.normal(1, 0.1, count),
-        "val_accuracy": rng.normal(0.7, 0.1, count),
-        "val_loss": rng.normal(1, 0.1, count),
-        "train_accuracy": rng.normal(0.7, 0.1, count),
-        "seconds": rng.uniform(1, 2, count),
-    }
-    return conform(pa.table(values), TABLES["epochs"].schema)
-
-
-def generate(root: Path, total: int) -> Store:
-    """A compacted store of `total` trials, written as a compaction writes it."""
-    layout = Layout(root)
-    step = 100 * STUDY
-    chunks = [(first, min(step, total - first)) for first in range(0, total, step)]
-
-    def rows(table: str) -> Iterator[pa.Table]:
-        for first, count in chunks:
-            made = trials(first, count)
-            rank = np.arange(first, first + count)
-            if table == "epochs":
-                made, rank = epochs(made, np.random.default_rng(first)), np.repeat(rank, EPOCHS)
-            yield made.append_column(RANK, pa.array(rank))
-
-    def members() -> Iterator[pa.Table]:
-        schema = TABLES["members"].schema.append(pa.field(ORIGIN, pa.string()))
-        for first, count in chunks:
-            made = trials(first, count)
-            index = pa.array(np.arange(first, first + count) % STUDY)
-            columns = made.select(["study", "arm", "fold", "seed", "trial_key"]).append_column("index", index)
-            yield conform(columns.append_column(ORIGIN, columns["study"]), schema)
-
-    def studies() -> pa.Table:
-        schema = TABLES["studies"].schema.append(pa.field(ORIGIN, pa.string()))
-        names = [f"study-{n:06}" for n in range(total // STUDY)]
-        kinds = {"kind": ["ablation"] * len(names), "baseline": ["arm 0"] * len(names), "config": ["{}"] * len(names)}
-        metric = {"metric": ["test_accuracy"] * len(names)}
-        return conform(pa.table({"study": names, ORIGIN: names, **kinds, **metric}), schema)
-
-    files = {}
-    for table in ("trials", "epochs"):
-        files[table] = _write(layout, table, TABLES[table].schema, rows(table))
-    for table, found in (("members", members()), ("studies", iter([studies()]))):
-        schema = TABLES[table].schema.append(pa.field(ORIGIN, pa.string()))
-        files[table] = _write(layout, table, schema, found, {REPLACES: "[]"})
-    keys = np.concatenate([trials(*chunk)["trial_key"].to_numpy() for chunk in chunks]).astype("S32")
-    values = {"trial_key": keys, "status": np.full(total, 2, np.int8), "retrained": np.zeros(total, np.int32)}
-    values |= {"ended": np.zeros(total, np.int64), "row": np.arange(total)}
-    files[INDEX] = _write_bytes(layout, INDEX, index_bytes(values, ()))
-    layout.write_manifest([Generation(total, {name: file for name, file in files.items() if file})])
-    return Store(root)
 
 
 def bare(store: Store, sql: str) -> list[Any]:
@@ -195,6 +95,25 @@ def questions(root: Path, total: int, repeats: int) -> None:
         )
 
 
+def every_table(root: Path, total: int, repeats: int) -> None:
+    """Print the time of every kind of table, each asked of a fresh store."""
+    from results.tables import named_table
+
+    first = total // STUDY // 2 // len(KINDS) * len(KINDS)  # the first of a round of KINDS in the middle of the store
+    of = {kind: f"study-{first + place:06}" for place, kind in reversed(list(enumerate(KINDS)))}
+    asked = [(kind, (of[kind], "")) for kind in ("list", "grid", "k", "dataset", "search")]
+    asked += [
+        ("mcnemar", ("mcnemar", of["list"])),
+        ("optimism of one ablation", ("optimism", f"list-{first // len(KINDS)}")),
+    ]
+    asked += [(name, (name, "ranked" if name == "ranks" else "")) for name in ("optimism", "winners_curse", "ranks")]
+    print(f"\n| table of {total:,} trials | lines | s |\n|---|---:|---:|")
+    for name, (table, study) in asked:
+        lines = len(named_table(Store(root), table, study).rows)
+        [seconds] = in_turn(repeats, partial(lambda t, s: named_table(Store(root), t, s), table, study))
+        print(f"| {name} | {lines} | {seconds:.3f} |", flush=True)
+
+
 def memory(root: Path, study: str) -> None:
     """Ask the questions in this process and print its peak of resident memory."""
     from results.tables import study_table
@@ -225,14 +144,11 @@ def committing(folder: Path, repeats: int) -> None:
 def compacting(folder: Path, count: int) -> None:
     """Print how long the compaction of many parts takes."""
     store = Store(folder / "parts")
-    from results.files import parquet_bytes
-
     made = trials(0, count)
-    curves = epochs(made, np.random.default_rng(0))
-    for table, rows, each in (("trials", made, 1), ("epochs", curves, EPOCHS)):
+    for table, each in (("trials", 1), ("epochs", EPOCHS)):
         (store.root / "parts" / table).mkdir(parents=True)
-        for index, key in enumerate(made["trial_key"].to_pylist()):
-            store._layout.part(table, key).write_bytes(parquet_bytes(rows.slice(index * each, each)))
+        for index, key in enumerate(made["trials"]["trial_key"].to_pylist()):
+            store._layout.part(table, key).write_bytes(parquet_bytes(made[table].slice(index * each, each)))
     start = time.perf_counter()
     query(store, "SELECT count(*) FROM trials")
     first = time.perf_counter() - start
@@ -264,6 +180,11 @@ def main() -> None:
             if not root.exists():
                 generate(root, total)
             questions(root, total, given.repeats)
+            if total == given.small:
+                kinds = root.with_name(f"{total}-kinds")
+                if not kinds.exists():
+                    generate(kinds, total, mixed, of_a_kind)
+                every_table(kinds, total, given.repeats)
             command = [sys.executable, __file__, "--memory", str(root), f"study-{total // STUDY // 2:06}"]
             peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             print(f"| resident memory of these questions | {float(peak):.2f} GB | | |\n", flush=True)

@@ -7,7 +7,7 @@ ranks            the arms of one ablation over its data sets: average ranks, Fri
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ from results.asking import query
 from results.comparison import interval
 from results.errors import StoreError
 from results.over_data_sets import ranks_table
-from results.proposals import proposals
+from results.proposals import Proposal, proposals
 from results.render import Table
-from results.replication import Row, study_rows
+from results.replication import Row, StudyRows, several
 from results.stats import Place, holm, paired_test, replicates
 from results.store import Store
 from results.winners_curse import Optimism, winners_curse
@@ -48,14 +48,14 @@ SELECT {SAME_PLACE} AS same, fold, seed, min(arm) AS arm, min(dataset) AS datase
 FROM done SEMI JOIN both_ways USING (dataset, method, fold, seed)
 GROUP BY same, fold, seed HAVING sealed_key IS NOT NULL AND paper_key IS NOT NULL ORDER BY same, fold, seed
 """  # noqa: S608 - columns of ours
-# Trials of the configuration of one, the variable, with any seeds, that no search proposed.
+# Trials of the configurations of some, whose keys are the variable, with any seeds, that no search proposed.
 FRESH = f"""
-WITH best AS (FROM trials WHERE trial_key = getvariable('study'))
-SELECT trial_key, seed, METRIC FROM trials
-WHERE status = 'done' AND METRIC IS NOT NULL AND fold = (SELECT fold FROM best)
-    AND method = (SELECT method FROM best) AND dataset = (SELECT dataset FROM best) AND json_extract_string(config, '$.search') IS NULL
-    AND {SAME_SEED} = (SELECT {SAME_SEED} FROM best)
-ORDER BY seed, trial_key
+WITH chosen AS (SELECT unnest(string_split(getvariable('study'), ' ')) AS trial_key),
+best AS (SELECT trial_key AS best_key, fold, method, dataset, {SAME_SEED} AS same FROM trials SEMI JOIN chosen USING (trial_key)),
+fresh AS (SELECT trial_key, seed, METRIC AS metric, fold, method, dataset, {SAME_SEED} AS same
+          FROM trials SEMI JOIN best USING (fold, method, dataset)
+          WHERE status = 'done' AND METRIC IS NOT NULL AND json_extract_string(config, '$.search') IS NULL)
+SELECT best_key, trial_key, seed, metric FROM fresh JOIN best USING (fold, method, dataset, same) ORDER BY best_key, seed, trial_key
 """  # noqa: S608 - columns of ours
 
 
@@ -121,6 +121,9 @@ def _optimism(pairs: list[Row]) -> Row:
     return found | means | {"p": paired_test(paper, sealed, ratio)[1]}
 
 
+NEEDED = ("status", "fold", "seed", "epochs", "seconds")  # of the trials of a search, beside its metric
+
+
 class Curse(NamedTuple):
     """A search whose best configuration was trained again; `keys` are of the trainings of both."""
 
@@ -131,30 +134,55 @@ class Curse(NamedTuple):
     said: Optimism
 
 
-def cursed(store: Store, search: str) -> Curse | None:
-    """What fresh seeds say of the best proposal of a search; None where there are none.
+def cursed(store: Store, searches: Sequence[str]) -> list[Curse]:
+    """What fresh seeds say of the best proposal of each search; nothing where there are none.
 
     Of a proposal that was trained on several folds a fresh run is one seed on all of them.
     """
-    rows = study_rows(store, search)
-    metric, less, tried = rows.metric, rows.less_is_better, proposals(rows)
+    studies = several(store, searches, NEEDED)
+    tried = {name: proposals(rows) for name, rows in studies.items()}
+    best = {name: _best(rows, tried[name]) for name, rows in studies.items()}
+    by_metric: dict[str, list[str]] = defaultdict(list)
+    for name, chosen in best.items():
+        by_metric[studies[name].metric] += chosen.keys if chosen else ()
+    fresh: dict[str, list[tuple[str, int, float]]] = defaultdict(list)
+    for metric, keys in by_metric.items():
+        for key, trial, seed, value in query(store, FRESH.replace("METRIC", f'"{metric}"'), " ".join(keys)).rows:
+            fresh[key].append((trial, seed, value))
+    return [one for name, rows in studies.items() if (one := _curse(rows, tried[name], best[name], fresh))]
+
+
+def _best(rows: StudyRows, tried: Sequence[Proposal]) -> Proposal | None:
+    """The best of the proposals that were trained to their end."""
     done = [one for one in tried if one.trial["status"] == "done"]
-    if not done:
+    choose = min if rows.less_is_better else max
+    return choose(done, key=lambda one: (one.trial[rows.metric], one.trial["trial_key"]), default=None)
+
+
+def _curse(
+    rows: StudyRows,
+    tried: Sequence[Proposal],
+    best: Proposal | None,
+    fresh: Mapping[str, list[tuple[str, int, float]]],
+) -> Curse | None:
+    """The best proposal of a search against the runs that have new seeds; `fresh` are key, seed and value for each key."""
+    if best is None:
         return None
-    best = (min if less else max)(done, key=lambda one: (one.trial[metric], one.trial["trial_key"]))
     by_fold = {rows.trials[key]["fold"]: key for key in best.keys}
     chosen_by = {rows.trials[key]["seed"] for key in best.keys}
-    fresh: dict[int, list[tuple[str, float]]] = defaultdict(list)
+    of_seed: dict[int, list[tuple[str, float]]] = defaultdict(list)
     for key in by_fold.values():
-        for trial, seed, value in query(store, FRESH.replace("METRIC", f'"{metric}"'), key).rows:
+        for trial, seed, value in fresh.get(key, ()):
             if seed not in chosen_by:
-                fresh[seed].append((trial, value))
-    runs = [fresh[seed] for seed in sorted(fresh) if len(fresh[seed]) == len(by_fold)]
+                of_seed[seed].append((trial, value))
+    runs = [of_seed[seed] for seed in sorted(of_seed) if len(of_seed[seed]) == len(by_fold)]
     if not runs:
         return None
     values = [fmean(value for _, value in run) for run in runs]
-    said = winners_curse([one.trial[metric] for one in done], values, less, len(tried) - len(done))
-    return Curse(search, metric, best.trial["trial_key"], [*best.keys, *(key for run in runs for key, _ in run)], said)
+    done = [one.trial[rows.metric] for one in tried if one.trial["status"] == "done"]
+    said = winners_curse(done, values, rows.less_is_better, len(tried) - len(done))
+    keys = [*best.keys, *(key for run in runs for key, _ in run)]
+    return Curse(rows.study["study"], rows.metric, best.trial["trial_key"], keys, said)
 
 
 def winners_curse_table(store: Store, study: str = "") -> Table:
@@ -167,7 +195,7 @@ def winners_curse_table(store: Store, study: str = "") -> Table:
     searches = sorted(
         row["study"] for row in store.read("studies", ["study", "kind"]).to_pylist() if row["kind"] == "search"
     )
-    found = [one for name in searches if study in ("", name) and (one := cursed(store, name))]
+    found = cursed(store, [name for name in searches if study in ("", name)])
     if not found:
         raise StoreError(
             "No search has its best configuration trained again with fresh seeds: run it as a method of its own, with seeds=5 and the "

@@ -7,9 +7,8 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 
 from results.errors import StoreError
@@ -17,6 +16,9 @@ from results.reading import Snapshot
 from results.render import Table
 from results.schema import TABLES
 from results.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
 
 MEMORY = "600MB"
 CELLS = 10_000_000
@@ -51,6 +53,8 @@ def query(store: Store, sql: str, study: str | None = None) -> Table:
         StoreError: the statement cannot be answered; the message is DuckDB's, condensed.
 
     """
+    import duckdb  # here, as most tables need no SQL
+
     words = set(re.findall(r"\w+", sql.lower()))
     with ExitStack() as stack:
         spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="query-"))
@@ -67,7 +71,7 @@ def query(store: Store, sql: str, study: str | None = None) -> Table:
             raise StoreError(_condensed(str(error))) from error
 
 
-def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+def _check(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
     kinds = [statement.type.name for statement in connection.extract_statements(sql)]
     # PIVOT is the one query that DuckDB takes apart into several.
     if len(kinds) != 1 or kinds[0] not in ("SELECT", "EXPLAIN", "MULTI"):
@@ -101,7 +105,7 @@ def _table_functions(tree: Any) -> Iterator[str]:
             yield from _table_functions(value)
 
 
-def _show(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+def _show(connection: "duckdb.DuckDBPyConnection", snapshot: Snapshot) -> None:
     """Make a view of every table, then lock all else."""
     files = [file for held in snapshot.files.values() for file in held if file is not None]
     paths = [file.held.path for file in files if file.held.path is not None]
@@ -137,12 +141,12 @@ def _show(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
         connection.execute(f"SET {setting}")
 
 
-def _type(connection: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
+def _type(connection: "duckdb.DuckDBPyConnection", kind: pa.DataType) -> str:
     """DuckDB's name of an Arrow type."""
     return str(connection.from_arrow(pa.table({"a": pa.nulls(0, kind)})).types[0])
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> Table:
+def _answer(connection: "duckdb.DuckDBPyConnection", sql: str) -> Table:
     answer = connection.sql(sql)
     if answer is None:
         return Table((), [])

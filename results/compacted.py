@@ -63,8 +63,8 @@ class CompactFile:
         wanted = None if groups is None else sorted(groups)
         yield from read_parquet(self.file, schema, name=self.name, groups=wanted, keep=keep, drop=drop, strict=strict)
 
-    def groups_with(self, column: str, value: str) -> list[int]:
-        """The row groups that may have `value` in a column of text, by their statistics."""
+    def groups_with(self, column: str, values: Collection[str]) -> list[int]:
+        """The row groups that may have one of `values` in a column of text, by their statistics."""
         metadata = self.file.metadata
         if column not in self.columns:
             return []
@@ -72,7 +72,7 @@ class CompactFile:
         found = []
         for number in range(metadata.num_row_groups):
             bounds = metadata.row_group(number).column(place).statistics
-            if bounds is None or not bounds.has_min_max or bounds.min <= value <= bounds.max:
+            if bounds is None or not bounds.has_min_max or any(bounds.min <= v <= bounds.max for v in values):
                 found.append(number)
         return found
 

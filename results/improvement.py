@@ -6,6 +6,7 @@ reinforcement learning at the edge of the statistical precipice, NeurIPS 2021, s
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtri
@@ -42,14 +43,15 @@ def probability_of_improvement(
         run of the other, which shows no spread.
 
     """
-    rng = np.random.default_rng(seed)
     shares, values = [], np.zeros(resamples)
+    weights = iter(
+        _weights(tuple(len(runs) for both in zip(ours, theirs, strict=True) for runs in both), seed, resamples)
+    )
     for our, their in zip(ours, theirs, strict=True):
         a, b = np.asarray(our, float), np.asarray(their, float)
         wins = (a[:, None] > b) + (a[:, None] == b) / 2
         shares.append(float(wins.mean()))
-        weights = [_weights(rng, count, resamples) for count in wins.shape]
-        values += np.einsum("rn,nm,rm->r", weights[0], wins, weights[1], optimize=True) / wins.size
+        values += np.einsum("rm,rm->r", next(weights) @ wins, next(weights)) / wins.size
     estimate, values = math.fsum(shares) / len(shares), values / len(shares)
     if np.ptp(values) <= 1e-12:
         return estimate, None, None
@@ -84,8 +86,14 @@ def paired_improvement(ours: Sequence[float], theirs: Sequence[float], confidenc
     return wins / n, max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _weights(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
-    """Weights (R, count) of resampled runs, each row summing to count; a single run has no spread to draw from."""
-    if count == 1:
-        return np.ones((resamples, 1))
-    return rng.multinomial(count - 1, np.full(count, 1 / count), resamples) * (count / (count - 1))
+@lru_cache(maxsize=4)
+def _weights(counts: tuple[int, ...], seed: int, resamples: int) -> list[np.ndarray]:
+    """Weights (R, count) of resampled runs, each row summing to count; a single run has no spread to draw from.
+
+    The arms of a table mostly have the same numbers of runs, so that they are drawn once.
+    """
+    rng = np.random.default_rng(seed)
+    return [
+        rng.multinomial(n - 1, np.full(n, 1 / n), resamples) * (n / (n - 1)) if n > 1 else np.ones((resamples, 1))
+        for n in counts
+    ]

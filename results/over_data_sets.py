@@ -10,7 +10,7 @@ from results.asking import query
 from results.errors import StoreError
 from results.ranks import Ranked, cliques, critical_difference, friedman
 from results.render import Table
-from results.replication import Row, study_rows
+from results.replication import Row, several
 from results.signflips import wilcoxon
 from results.stats import holm, replicates
 from results.store import Store
@@ -36,7 +36,8 @@ def ranks_table(store: Store, study: str = "") -> Table:
 
     """
     ablation, latest = _latest(store, study)
-    studies = {name: study_rows(store, row["study"]) for name, row in _called(store, latest).items()}
+    read = several(store, [row["study"] for row in latest], ["status", "dataset"])
+    studies = {name: read[row["study"]] for name, row in _called(store, latest).items()}
     means = {name: {arm.name: arm for arm in rows.arms() if arm.values} for name, rows in studies.items()}
     arms = [arm for arm in next(iter(means.values())) if all(arm in known for known in means.values())]
     if len(arms) < 2:

@@ -33,15 +33,9 @@ def trainings(rows: StudyRows) -> int:
     return int(search.get("folds", 1) * search.get("seeds", 1))
 
 
-def cost(rows: StudyRows) -> str | None:
-    """The column that this search wants less of, beside its metric."""
-    found: str | None = json.loads(rows.study["config"] or "{}").get("search", {}).get("cost")
-    return found
-
-
 def front(rows: StudyRows) -> set[int]:
     """Numbers of the proposals that are done and that no other one beats in metric and cost; of a search without a cost, none."""
-    spent, sign = cost(rows), 1 if rows.less_is_better else -1
+    spent, sign = rows.cost, 1 if rows.less_is_better else -1
     if spent is None:
         return set()
     points = {
@@ -80,6 +74,6 @@ def _proposal(rows: StudyRows, number: int, members: list[Row], whole: int) -> P
         "epochs": sum(trial["epochs"] for trial in valued),
         "seconds": sum(trial["seconds"] or 0.0 for trial in valued),
     }
-    if (spent := cost(rows)) is not None:
+    if (spent := rows.cost) is not None:
         one[spent] = fmean(trial[spent] for trial in done)
     return Proposal(number, one, parameters, tuple(trial["trial_key"] for trial in valued))

@@ -11,8 +11,21 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Needless:
+    """An importer that refuses pandas, which pyarrow takes up wherever it is installed: a fifth of a second for nothing."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Say nothing of other modules."""
+        if name == "pandas":
+            raise ModuleNotFoundError(f"{name} is of no use here", name=name)
+
+
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # run as a file, Python would look for modules in results/
+    sys.meta_path.insert(0, Needless)
 
 import argparse  # noqa: E402 - the path comes first
 import os  # noqa: E402

@@ -103,22 +103,27 @@ class Snapshot:
         return found[::-1]
 
     def rows(
-        self, table: str, schema: pa.Schema, *, keys: Collection[str] | None = None, study: str | None = None
+        self,
+        table: str,
+        schema: pa.Schema,
+        *,
+        keys: Collection[str] | None = None,
+        studies: Collection[str] | None = None,
     ) -> pa.Table:
-        """The rows of a table in the columns of `schema`: all, or those of the trials `keys` of a study.
+        """The rows of a table in the columns of `schema`: all, or those of the trials `keys` of some studies.
 
-        For the trials of a study the snapshot must have the table of trials, too. A table with a column `study` that is
-        written by name has the study's rows.
+        For the trials of studies the snapshot must have the table of trials, too. A table with a column `study` that is
+        written by name has the studies' rows.
         """
         spec = TABLES[table]
         chosen = None if keys is None else pa.array(sorted(keys), pa.string())
-        own = study if not spec.per_trial and "study" in spec.schema.names else None
-        places = self._locate(keys, study) if spec.per_trial and keys is not None else None
+        own = studies if not spec.per_trial and "study" in spec.schema.names else None
+        places = self._locate(keys, studies or ()) if spec.per_trial and keys is not None else None
         loose = self.loose(table)
         keep: tuple[str, pa.Array] | None
         if own is not None:
-            keep = ("study", pa.array([own], pa.string()))
-            loose = loose.filter(pc.equal(loose["study"], own))
+            keep = ("study", pa.array(sorted(own), pa.string()))
+            loose = loose.filter(pc.is_in(loose["study"], value_set=keep[1]))
         else:
             keep = None if chosen is None else ("trial_key", chosen)
             loose = loose if chosen is None else loose.filter(pc.is_in(loose["trial_key"], value_set=chosen))
@@ -135,17 +140,17 @@ class Snapshot:
             found += file.read(schema, groups, keep, drop)
         return pa.concat_tables([*found, loose.select(schema.names)])
 
-    def _locate(self, keys: Collection[str], study: str | None) -> list[set[int]]:
+    def _locate(self, keys: Collection[str], studies: Collection[str]) -> list[set[int]]:
         """For each generation, the numbers of the rows of trials that stand and have one of `keys`."""
         places: list[set[int]] = [set() for _ in self.generations]
         missing = set(keys) - self._fresh
         files = self.files["trials"]
-        if study is not None:  # most of its trials bear its name, and the rows are sorted by it
+        if studies:  # most of their trials bear their names, and the rows are sorted by these
             for number, file in enumerate(files):
                 if file is None or not missing:
                     continue
                 starts = file.starts()
-                for group in file.groups_with("study", study):
+                for group in file.groups_with("study", studies):
                     [found] = file.read(KEY, [group])
                     wanted = pa.array(sorted(missing - self._hidden[number]), pa.string())
                     rows = pc.indices_nonzero(pc.is_in(found["trial_key"], value_set=wanted))

@@ -3,12 +3,13 @@
 import difflib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from results.errors import StoreError
+from results.schema import TABLES
 from results.stats import Place
 from results.store import Store
 
@@ -78,6 +79,12 @@ class StudyRows:
         return less_is_better(self.metric)
 
     @property
+    def cost(self) -> str | None:
+        """The column that a search wants less of, beside its metric."""
+        found: str | None = json.loads(self.study["config"] or "{}").get("search", {}).get("cost")
+        return found
+
+    @property
     def layout(self) -> Row | None:
         """Rows, columns, and the place of each arm; None for a list of arms."""
         text = self.study.get("layout")
@@ -131,14 +138,32 @@ def study_rows(store: Store, study: str) -> StudyRows:
         StoreError: there is no such study, or its metric is no column of trials.
 
     """
-    found = store.read("studies", study=study).to_pylist()
-    if not found:
-        raise StoreError(f"There is no study {study} in {store.root}{instead(study, known_names(store))}.")
-    members = sorted(store.read("members", study=study).to_pylist(), key=lambda row: row["index"])
-    trials = {row["trial_key"]: row for row in store.read("trials", study=study).to_pylist()}
-    rows = StudyRows(found[0], members, trials)
-    if trials and rows.metric not in next(iter(trials.values())):
-        raise StoreError(f"The study {study} is about {rows.metric}, which is no column of trials.")
+    return several(store, [study])[study]
+
+
+def several(store: Store, studies: Sequence[str], columns: Iterable[str] | None = None) -> dict[str, StudyRows]:
+    """Read studies in one go; of their trials `columns`, the key, their metrics and costs, or all columns.
+
+    Raises:
+        StoreError: as for `study_rows`.
+
+    """
+    rows = {row["study"]: StudyRows(row, [], {}) for row in store.read("studies", study=studies).to_pylist()}
+    for study in studies:
+        if study not in rows:
+            raise StoreError(f"There is no study {study} in {store.root}{instead(study, known_names(store))}.")
+        if rows[study].metric not in TABLES["trials"].schema.names:
+            raise StoreError(f"The study {study} is about {rows[study].metric}, which is no column of trials.")
+    for member in sorted(store.read("members", study=studies).to_pylist(), key=lambda row: row["index"]):
+        rows[member["study"]].members.append(member)
+    names = None
+    if columns is not None:
+        about = {name for one in rows.values() for name in (one.metric, one.cost)}
+        names = [name for name in TABLES["trials"].schema.names if name in {"trial_key", *columns, *about}]
+    trials = {row["trial_key"]: row for row in store.read("trials", names, studies).to_pylist()}
+    for one in rows.values():
+        keys = [member["trial_key"] for member in one.members]
+        one.trials.update((key, trials[key]) for key in dict.fromkeys(keys) if key in trials)
     return rows
 
 

@@ -19,7 +19,8 @@ scipy.special instead of scipy.stats, which takes a second to import.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from itertools import combinations
+from statistics import fmean
 
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
@@ -176,25 +177,22 @@ def worse_than_best(
         differences without spread p is one half of what `paired_test` says.
 
     """
-    found: dict[str, float | None] = {}
-    for name, arm in arms.items():
-        p_values = []
-        for other, values in arms.items():
-            if other == name:
-                continue
-            (ours, theirs), ratio = replicates([arm, values], test_train_ratio)
-            differences = [y - x if lower_is_better else x - y for x, y in zip(ours, theirs, strict=True)]
-            if len(differences) < 2:
-                continue
-            if not any(differences):
-                p_values.append(0.5)
-            elif (t := _t(differences, ratio)) is not None:
-                p_values.append(float(stdtr(len(differences) - 1, t)))
-            else:
-                least = 2.0 ** -len(differences)
-                p_values.append(least if differences[0] < 0 else 1 - least)
-        found[name] = min(1.0, (len(arms) - 1) * min(p_values)) if p_values else None
-    return found
+    p_values: dict[str, list[float]] = {name: [] for name in arms}
+    for name, other in combinations(arms, 2):
+        (ours, theirs), ratio = replicates([arms[name], arms[other]], test_train_ratio)
+        differences = [y - x if lower_is_better else x - y for x, y in zip(ours, theirs, strict=True)]
+        if len(differences) < 2:
+            continue
+        if not any(differences):
+            p = 0.5, 0.5
+        elif (t := _t(differences, ratio)) is not None:
+            p = float(stdtr(len(differences) - 1, t)), float(stdtr(len(differences) - 1, -t))
+        else:
+            least = 2.0 ** -len(differences)
+            p = (least, 1 - least) if differences[0] < 0 else (1 - least, least)
+        p_values[name].append(p[0])
+        p_values[other].append(p[1])
+    return {name: min(1.0, (len(arms) - 1) * min(found)) if found else None for name, found in p_values.items()}
 
 
 def _t(differences: Sequence[float], test_train_ratio: float) -> float | None:
@@ -206,4 +204,8 @@ def _t(differences: Sequence[float], test_train_ratio: float) -> float | None:
 
 
 def _standard_error(values: Sequence[float], test_train_ratio: float) -> float:
-    return math.sqrt(1 / len(values) + test_train_ratio) * stdev(values)
+    mean = fmean(values)
+    squares = math.fsum(
+        (value - mean) ** 2 for value in values
+    )  # `stdev` counts in fractions and takes ten times as long
+    return math.sqrt((1 / len(values) + test_train_ratio) * squares / (len(values) - 1))

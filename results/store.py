@@ -98,14 +98,16 @@ class Store:
         """The status of every committed trial by its key, or of `keys`; cheap to ask for again and again."""
         return self._retry(lambda: self._statuses(keys))
 
-    def read(self, table: str, columns: Sequence[str] | None = None, study: str | None = None) -> pa.Table:
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, study: str | Collection[str] | None = None
+    ) -> pa.Table:
         """Read a table as it stood at one moment; rows come in no particular order.
 
         Args:
             table: name of the table.
             columns: the columns that are wanted, in this order; all of them by default.
-            study: only the rows of this study: its own, or those of the trials that are its members. Of compact files
-                no more row groups are read than that takes.
+            study: only the rows of this study, or of these: their own, or those of the trials that are their members.
+                Of compact files no more row groups are read than that takes.
 
         Raises:
             KeyError: there is no such table or column.
@@ -114,12 +116,13 @@ class Store:
         schema = TABLES[table].schema
         wanted = pa.schema([schema.field(name) for name in (schema.names if columns is None else columns)])
         per_trial = TABLES[table].per_trial
-        keys = None if study is None or ("study" in schema.names and not per_trial) else self._members(study)
+        studies = [study] if isinstance(study, str) else study
+        keys = None if studies is None or ("study" in schema.names and not per_trial) else self._members(studies)
 
         def rows() -> pa.Table:
             tables = [table, "trials"] if per_trial and keys is not None else [table]
             with Snapshot(self._layout, self._standings, tables, keys) as snapshot:
-                return snapshot.rows(table, wanted, keys=keys, study=study)
+                return snapshot.rows(table, wanted, keys=keys, studies=studies)
 
         return self._retry(rows)
 
@@ -154,8 +157,8 @@ class Store:
         compacted = self._standings.compacted(self._layout.generations(), [key])
         return [*there.values(), *(standing for standing, _ in compacted.values())]
 
-    def _members(self, study: str) -> set[str]:
-        return set(self.read("members", ["trial_key"], study)["trial_key"].to_pylist())
+    def _members(self, studies: Collection[str]) -> set[str]:
+        return set(self.read("members", ["trial_key"], studies)["trial_key"].to_pylist())
 
     def _statuses(self, keys: Collection[str] | None) -> dict[str, str]:
         listed = self._layout.parts("trials")

@@ -7,7 +7,7 @@ from results.comparison import comparison_table
 from results.errors import StoreError
 from results.laid_out import seen
 from results.people import mcnemar_table
-from results.proposals import cost, front, proposals, trainings
+from results.proposals import front, proposals, trainings
 from results.render import Table, number, render
 from results.replication import Arm, StudyRows, instead, known_names, study_rows
 from results.store import Store
@@ -87,7 +87,7 @@ def ranking_table(store: Store, study: str, read: StudyRows | None = None) -> Ta
          *(_parameter(parameters.get(name)) for name in names))
         for rank, key, value, status, epochs, seconds, parameters in values
     ]  # fmt: skip
-    if (spent := cost(rows)) is not None:
+    if (spent := rows.cost) is not None:
         optimal = front(rows)
         more = [(one.trial[spent], one.number in optimal) for one in found[:BEST]]
         columns, header = (*columns, "cost", "front"), (*header, f"cost: {spent}", "front")

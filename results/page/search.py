@@ -28,7 +28,7 @@ def searched(found: Found) -> str:
 
 def _flattery(found: Found) -> str:
     """What the best value is worth, where its configuration was trained again."""
-    curse = cursed(found.store, found.name)
+    curse = next(iter(cursed(found.store, [found.name])), None)
     again = "Its best configuration was not trained again with fresh seeds, so that its value is flattered by an unknown amount."
     return missing(again) if curse is None else paragraph(curse.said.sentence())
 

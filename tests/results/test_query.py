@@ -45,6 +45,25 @@ def test_run_as_a_file_from_anywhere(store, tmp_path):
     assert "Traceback" not in wrong.stderr
 
 
+@pytest.mark.parametrize(("arguments", "needless"), [(["--table", "demo"], {"duckdb"}), (["FROM trials"], {"scipy"})])
+def test_the_command_imports_no_more_than_it_needs(store, arguments, needless):
+    """The command takes as long as its imports: pandas, which pyarrow would take up, is a third of them."""
+    command = [sys.executable, "-X", "importtime", str(ROOT / "results" / "query.py"), f"storage.root={store.root}"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pyarrow" in imported
+    assert not imported & {
+        "pandas.core",
+        "scipy.stats",
+        "scipy.optimize",
+        "matplotlib",
+        "torch",
+        "ray",
+        "boto3",
+        *needless,
+    }
+
+
 def test_every_table_can_be_asked(store):
     for name in TABLES:
         assert query(store, f"SELECT * FROM {name}").columns == tuple(TABLES[name].schema.names)
