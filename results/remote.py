@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -113,9 +113,9 @@ class Remote:
 
         return self._try("read", name, request)
 
-    def open(self, name: str) -> "RemoteFile":
-        """The object as a file that is read where it is asked for."""
-        return RemoteFile(self, name)
+    def open(self, name: str, ends: dict[str, tuple[bytes, int]] | None = None) -> "RemoteFile":
+        """The object as a file that is read where it is asked for; `ends` are remembered of objects that never change."""
+        return RemoteFile(self, name, {} if ends is None else ends)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """The objects whose names begin so, in the order of their names."""
@@ -279,12 +279,21 @@ def _encryption(wanted: str | None) -> dict[str, str]:
     return {"ServerSideEncryption": kind[1] or wanted} | ({"SSEKMSKeyId": kind[2]} if kind[2] else {})
 
 
+@lru_cache(maxsize=1)
+def _models() -> Any:
+    """Botocore's descriptions of the services, which take longer to read than it takes to connect: once a process."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
 def _connect() -> Any:
     import boto3  # here, as a store in a folder needs none of it
     from botocore.config import Config
     from botocore.session import Session
 
     chain = Session()
+    chain.register_component("data_loader", _models())
     # The default, one, takes a moment's hush of the instance's metadata for an instance without a role.
     chain.set_config_variable("metadata_service_num_attempts", 3)
     session = boto3.session.Session(botocore_session=chain)
@@ -310,10 +319,12 @@ def _date(answer: Mapping[str, Any]) -> float:
 class RemoteFile(io.RawIOBase):
     """An object that is read where it is asked for; its end is fetched when it is opened."""
 
-    def __init__(self, remote: Remote, name: str) -> None:
+    def __init__(self, remote: Remote, name: str, ends: dict[str, tuple[bytes, int]]) -> None:
         super().__init__()
         self._remote, self._name, self._place = remote, name, 0
-        self._tail, self._size = remote.get_range(name, f"-{TAIL}")
+        if name not in ends:
+            ends[name] = remote.get_range(name, f"-{TAIL}")
+        self._tail, self._size = ends[name]
 
     def readable(self) -> bool:
         """Yes."""

@@ -156,11 +156,12 @@ def several(store: Store, studies: Sequence[str], columns: Iterable[str] | None 
             raise StoreError(f"The study {study} is about {rows[study].metric}, which is no column of trials.")
     for member in sorted(store.read("members", study=studies).to_pylist(), key=lambda row: row["index"]):
         rows[member["study"]].members.append(member)
+    members = {member["trial_key"] for one in rows.values() for member in one.members}
     names = None
     if columns is not None:
         about = {name for one in rows.values() for name in (one.metric, one.cost)}
         names = [name for name in TABLES["trials"].schema.names if name in {"trial_key", *columns, *about}]
-    trials = {row["trial_key"]: row for row in store.read("trials", names, studies).to_pylist()}
+    trials = {row["trial_key"]: row for row in store.read("trials", names, studies, members).to_pylist()}
     for one in rows.values():
         keys = [member["trial_key"] for member in one.members]
         one.trials.update((key, trials[key]) for key in dict.fromkeys(keys) if key in trials)
@@ -176,7 +177,9 @@ def cells(store: Store, rows: StudyRows) -> list[Arm]:
     if layout is None or layout["columns"] not in ("k", "dataset"):
         return arms
     if layout["columns"] == "k":
-        read = store.read("neighbours", ["trial_key", "split", "k", "knn_accuracy"], rows.study["study"]).to_pylist()
+        read = store.read(
+            "neighbours", ["trial_key", "split", "k", "knn_accuracy"], rows.study["study"], rows.trials
+        ).to_pylist()
         measured = [(row["trial_key"], row["k"], row["knn_accuracy"]) for row in read if row["split"] == "test"]
         levels: list[Any] = sorted({level for _, level, _ in measured} | {_OWN_K})
     else:
@@ -184,7 +187,7 @@ def cells(store: Store, rows: StudyRows) -> list[Arm]:
         measured = [(key, own, row[rows.metric]) for key, row in rows.trials.items() if row["status"] == "done"]
         name = rows.metric.removeprefix("test_")
         if name in _TRANSFERRED:
-            read = store.read("transfers", ["trial_key", "dataset", name], rows.study["study"]).to_pylist()
+            read = store.read("transfers", ["trial_key", "dataset", name], rows.study["study"], rows.trials).to_pylist()
             measured += [(row["trial_key"], row["dataset"], row[name]) for row in read]
         levels = list(dict.fromkeys([own, *(level for _, level, _ in measured)]))
     values = {(key, level): value for key, level, value in measured if value is not None}

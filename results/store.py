@@ -99,7 +99,11 @@ class Store:
         return self._retry(lambda: self._statuses(keys))
 
     def read(
-        self, table: str, columns: Sequence[str] | None = None, study: str | Collection[str] | None = None
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        study: str | Collection[str] | None = None,
+        members: Collection[str] | None = None,
     ) -> pa.Table:
         """Read a table as it stood at one moment; rows come in no particular order.
 
@@ -108,6 +112,7 @@ class Store:
             columns: the columns that are wanted, in this order; all of them by default.
             study: only the rows of this study, or of these: their own, or those of the trials that are their members.
                 Of compact files no more row groups are read than that takes.
+            members: the keys of these studies' trials where they are known, or of some of them; else they are read.
 
         Raises:
             KeyError: there is no such table or column.
@@ -117,7 +122,9 @@ class Store:
         wanted = pa.schema([schema.field(name) for name in (schema.names if columns is None else columns)])
         per_trial = TABLES[table].per_trial
         studies = [study] if isinstance(study, str) else study
-        keys = None if studies is None or ("study" in schema.names and not per_trial) else self._members(studies)
+        keys = None
+        if studies is not None and (per_trial or "study" not in schema.names):
+            keys = self._members(studies) if members is None else members
 
         def rows() -> pa.Table:
             tables = [table, "trials"] if per_trial and keys is not None else [table]
