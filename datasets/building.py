@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -178,8 +179,13 @@ def _decode_all(
     images = scratch.images((len(faces), *shape))
     fingerprint = Fingerprint(images.shape, *_columns(faces), listing.classes)
 
-    def fill(rows: list[int]) -> tuple[list[int], dict[int, str]]:
-        written, bad = [], {}
+    unsaved = deque[int]()
+
+    def save() -> None:
+        scratch.keep([unsaved.popleft() for _ in range(len(unsaved))])
+
+    def fill(rows: list[int]) -> tuple[int, dict[int, str]]:
+        bad = {}
         for row in rows:
             try:
                 pixels = _decode(faces[row].source, size, channels, aligner)
@@ -187,35 +193,34 @@ def _decode_all(
                 bad[row] = " ".join(str(error).split()) or type(error).__name__
                 continue
             scratch.write(row, pixels)
-            written.append(row)
-        return written, bad
+            unsaved.append(row)
+        return len(rows), bad
 
     missing = scratch.missing()
     chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
     done, skipped = len(faces) - len(missing), dict[int, str]()
-    unsaved: list[int] = []
     saved = time.monotonic()
-    # One thread more than cores: while one waits for Python's lock, another decodes.
-    with _handover(HANDOVER), ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
-        try:
-            # What lies before the next chunk is whole, and enters the fingerprint while that is decoded.
-            ends = [*(chunk[0] for chunk in chunks[1:]), len(faces)]
-            for (written, bad), end in zip(pool.map(fill, chunks), ends, strict=False):
-                unsaved += written
+    # What lies before the next chunk is whole, and enters the fingerprint while that is decoded.
+    ends = [*(chunk[0] for chunk in chunks[1:]), len(faces)]
+    try:
+        # One thread more than cores: while one waits for Python's lock, another decodes.
+        with _handover(HANDOVER), ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+            for (seen, bad), end in zip(pool.map(fill, chunks), ends, strict=False):
                 skipped |= bad
                 if not skipped:
                     fingerprint.take(images[fingerprint.taken : end])
-                done += len(written) + len(bad)
+                done += seen
                 if progress:
                     progress(done, len(faces))
                 if not allow_skips and len(skipped) > SKIPS * len(faces):
                     names = [(image_name(faces[row], listing.root), reason) for row, reason in skipped.items()]
                     raise _too_many(card, len(faces), names, done)
                 if time.monotonic() - saved > CHECKPOINT:
-                    scratch.keep(unsaved)
-                    unsaved, saved = [], time.monotonic()
-        finally:
-            scratch.keep(unsaved)
+                    save()
+                    saved = time.monotonic()
+    finally:
+        # With what was under way when the user interrupted.
+        save()
     if not skipped:
         fingerprint.take(images[fingerprint.taken :])
     return skipped, fingerprint.digits()
