@@ -1,4 +1,4 @@
-"""Writers and compactions killed by SIGKILL at random moments, beside a reader that never stops."""
+"""Writers and compactions killed by SIGKILL at random moments, beside one another and a reader that never stops."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from tests.results.fakes import fake_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 3  # rows of a part of members
+NEVER = 10**9
 
 # Reads until the file `stop` is there: every state that it sees must be whole.
 READER = """
@@ -72,24 +73,28 @@ class Killer:
         return operation
 
 
-def killed(root, left, work):
-    """Run `work` on the store in a child that dies at operation `left`; whether it died."""
+def begun(root, left, work):
+    """Run `work` on the store in a child that dies at operation `left`, which is given."""
     child = os.fork()
     if child == 0:
         status = 3
         try:
-            if left is not None:
-                Killer(left)
+            Killer(left)
             work(Store(root))
             status = 0
         finally:
             os._exit(status)
+    return child
+
+
+def died(child):
+    """Wait for a child; whether it died."""
     for _ in range(3000):
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
             return os.WIFSIGNALED(status)
-        time.sleep(0.02)
+        time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     raise AssertionError("a child hangs")
 
@@ -106,32 +111,42 @@ def state(root):
 @pytest.mark.parametrize("kills", [40, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
 def test_kills_at_random_moments_leave_whole_states(tmp_path, kills):
     rng = random.Random(kills)
-    root, stop, died, step = tmp_path / "tables", tmp_path / "stop", 0, 0
+    root, stop, deaths, step = tmp_path / "tables", tmp_path / "stop", 0, 0
     with Path(tmp_path / "errors").open("w") as errors:
         command = [sys.executable, "-c", READER, str(root), str(stop)]
         reader = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
     trials, members, older = {}, {}, {}  # older: what a compacted generation may still have of a trial
     try:
-        while died < kills:
+        while deaths < kills:
             step += 1
-            action = rng.choice(["commit", "commit", "write", "compact"])
-            left = rng.randrange({"commit": 40, "write": 8, "compact": 120}[action])
-            key = f"k{rng.randrange(step // 25 + 3)}"
+            action, beside = rng.choice(
+                [("commit", "compact"), ("commit", None), ("write", "compact"), ("compact", "commit")]
+            )
+            left = rng.randrange(
+                {"commit": 34, "write": 7, "compact": 70}[action]
+            )  # about as many operations as each has
+            key = f"k{rng.randrange(step // 4 + 3)}"
             status = rng.choice(["failed", "failed", "stopped", "done"])
             attempt = {"status": status, "ended": float(step), "epochs": rng.randrange(1, 4)}
-            if action == "commit":
-                died += killed(root, left, lambda s, k=key, a=attempt: s.commit(k, fake_trial(k, **a)))
-            elif action == "write":
-                rows = [{"study": key, "seed": step, "index": i, "trial_key": "x"} for i in range(WIDTH)]
-                died += killed(root, left, lambda s, k=key, r=rows: s.write("members", k, r))
-            else:
-                died += killed(root, left, lambda s: s.compact())
+            rows = [{"study": key, "seed": step, "index": i, "trial_key": "x"} for i in range(WIDTH)]
+            works = {
+                "commit": lambda s, k=key, a=attempt: s.commit(k, fake_trial(k, **a)),
+                "write": lambda s, k=key, r=rows: s.write("members", k, r),
+                "compact": lambda s: s.compact(),
+            }
+            children = [begun(root, left, works[action])]
+            if beside:
+                children.append(begun(root, NEVER, works[beside]))
+            deaths += died(children[0])
+            assert not any(map(died, children[1:]))
+            commits = "commit" in (action, beside)
             now, parts = state(root)
-            for name in {*trials, *now} - ({key} if action == "commit" else set()):
+            for name in {*trials, *now} - ({key} if commits else set()):
                 assert now.get(name) == trials.get(name), (step, action, name)
             for name in {*members, *parts} - ({key} if action == "write" else set()):
                 assert parts.get(name) == members.get(name), (step, action, name)
-            if action == "commit" and now.get(key) != trials.get(key):
+            assert key in now or beside != "commit", "a commit that was not killed is there"
+            if commits and now.get(key) != trials.get(key):
                 # The new attempt, whole; or, where the old one was not done, perhaps neither (see test_store_crashes).
                 new = None if key not in now else (now[key][1], now[key][2])
                 allowed = [(status, attempt["epochs"])]
@@ -148,6 +163,7 @@ def test_kills_at_random_moments_leave_whole_states(tmp_path, kills):
         out, _ = reader.communicate(timeout=120)
     assert reader.returncode == 0, (tmp_path / "errors").read_text()
     assert int(out) > 1
+    print(f"{deaths} died in {step} steps; the reader saw {int(out)} states")
     Store(root).compact()
     assert state(root) == (trials, members)
     assert Store(root).read("epochs", ["epoch"]).num_rows == sum(row[2] for row in trials.values())
