@@ -12,7 +12,7 @@ from results.page import SECTIONS
 from results.report import write_report
 from tests.results.fakes import fake_ablation, fake_search
 from tests.results.test_people import fake_judged
-from tests.results.test_report import fake_thresholds
+from tests.results.test_report_figures import fake_thresholds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STUDIES = ("demo", "tau", "hunt", "judged")
