@@ -69,10 +69,10 @@ def main() -> None:
             engine.run(config, Spool(store, "scale"), display, "test_accuracy", {"git_commit": None, "git_dirty": None},
                        lambda row: ends.append(time.perf_counter() - start), Planned(trials), worker=Quick)  # fmt: skip
             ends[-1] = time.perf_counter() - start  # with what comes after the last trial
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+            own = int(next(line for line in status if line.startswith("RssAnon")).split()[1]) / 2**10
         there = len(store.statuses())
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    own = int(next(line for line in status if line.startswith("RssAnon")).split()[1]) / 2**10
     print(
         f"{count} trials of no work, {there} in the store; {platform.machine()}, Python {platform.python_version()}\n"
     )

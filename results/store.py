@@ -7,6 +7,7 @@ stands; and otherwise the first.
 """
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -179,11 +180,11 @@ class Store:
 
     def _retry(self, reading: Callable[[], Result]) -> Result:
         """Read again when a file went away meanwhile, as in a compaction."""
-        for _ in range(TRIES):
+        for turn in range(TRIES):
             try:
                 return reading()
             except FileNotFoundError:
-                continue
+                time.sleep(min(turn * 0.02, 0.2))  # a compaction removes thousands of parts for seconds
             except OSError as error:
                 kind = StoreUnavailable if passes(error) else StoreError
                 raise kind(f"Expected results that can be read under {self.root}, found: {error.strerror}.") from error

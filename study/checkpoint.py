@@ -117,6 +117,15 @@ class Checkpoints:
         except (OSError, StoreError) as error:
             _log.warning("A checkpoint cannot be removed: %s", error)
 
+    def keys(self) -> set[str]:
+        """The trials that have one."""
+        try:
+            names = [entry.name for entry in self._place.entries("")]
+        except (OSError, StoreError) as error:
+            _log.warning("Checkpoints cannot be listed: %s", error)
+            return set()
+        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
+
     def sweep(self, ended: Collection[str]) -> None:
         """Remove the checkpoints of trials that have ended or were given up, and what was left of writing one."""
         try:

@@ -15,7 +15,11 @@ FINISHED = Searcher.FINISHED
 
 
 class Source(Protocol):
-    """Where trials come from; StudySearch and Planned are sources."""
+    """Where trials come from; StudySearch, Planned and Metered are sources."""
+
+    @property
+    def ahead(self) -> Sequence[TrialConfig]:
+        """Trials that are known before any has ended; none of a search, whose proposals depend on those before."""
 
     def suggest(self, trial_id: str) -> Any:
         """{"trial": ...} of the next trial, None where it is not known yet, or FINISHED."""
@@ -39,7 +43,8 @@ class Planned:
     """
 
     def __init__(self, trials: Sequence[TrialConfig]) -> None:
-        self.ahead, self._waiting = trials, deque(trials)
+        self.ahead: Sequence[TrialConfig] = trials
+        self._waiting = deque(trials)
 
     def suggest(self, trial_id: str) -> Any:
         """The next one."""
@@ -78,7 +83,7 @@ class Dispatch(Searcher):
         self._again: deque[tuple[str, TrialConfig]] = deque()  # by the name that the source knows it by
         self._running: dict[str, tuple[str | None, TrialConfig]] = {}  # no name: it is only measured
         # Measured before anything is trained, so that later no GPU need be cleared for it.
-        self._unmeasured = deque(self._shares.firsts(getattr(source, "ahead", ())))
+        self._unmeasured = deque(self._shares.firsts(source.ahead))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune's snapshots do not hold it: resuming is a query of the store."""

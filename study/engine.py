@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +17,8 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 
 from results import Store, StoreError
@@ -24,8 +26,9 @@ from results.remote import ENCRYPTION
 from study import packing
 from study.checkpoint import Checkpoints
 from study.config import ROOT, Config
-from study.dispatch import Dispatch, Planned, Source
+from study.dispatch import Dispatch, Source
 from study.errors import StudyError
+from study.forgetting import forgetful
 from study.lease import patience
 from study.progress import Display
 from study.records import Row, curves
@@ -45,8 +48,10 @@ KEPT = 100
 SILENCE = 1.5
 
 
-class Recorder(tune.Callback):
+class Recorder(TrialProgressCallback):
     """Commits what no worker commits, notices what is silent, and feeds the display.
+
+    It takes the place of Tune's own, which would keep every trial there was.
 
     Args:
         spool: where to.
@@ -76,6 +81,7 @@ class Recorder(tune.Callback):
         self.actors: dict[str, Any] = {}  # that runs a trial
         self.deaths: dict[str, list[str | None]] = {}  # nodes on which its workers died
         self.refused: StoreError | None = None
+        self.compaction: Thread | None = None  # the last one
         self._looked = time.monotonic()
         self._count = 0
 
@@ -182,12 +188,15 @@ class Recorder(tune.Callback):
         self._count += 1
         if self._count % COMPACT_EVERY == 0 and self.spool.reason is None:
             # Reading thousands of small files is slow, so that they do not become so many while a study runs.
-            Thread(target=_compact, args=(self.spool.store.root,), daemon=True).start()
+            self.compaction = Thread(target=_compact, args=(self.spool.store.root,), daemon=True)
+            self.compaction.start()
 
 
 def _compact(root: Any) -> None:
-    with suppress(StoreError):  # the next one will find the same parts
-        Store(root).compact()
+    """In a process of its own: what it reads, and DuckDB, would stay in the driver's memory, and hold up its trials."""
+    code = "import sys; from results import Store; Store(sys.argv[1]).compact()"
+    # Where it fails, the next one will find the same parts.
+    subprocess.run([sys.executable, "-c", code, str(root)], cwd=ROOT, capture_output=True, check=False)
 
 
 def _node_of(actor: Any) -> str | None:
@@ -307,7 +316,7 @@ def run(
     _sweep(config, spool.store)
     scheduler = scheduler or Unhurried()
     # Demand for so many trials at a time makes a cluster grow; a search proposes no earlier than it must, to know the more.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "64" if isinstance(getattr(source, "source", source), Planned) else "1"
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "64" if source.ahead else "1"
     recorder = Recorder(
         spool, code, display, metric, ended, getattr(scheduler, "reasons", {}), patience(wanted["lease"])
     )
@@ -317,7 +326,7 @@ def run(
         lambda: _paused(spool, display),
         packing.shares(config, metric, spool.store),
     )
-    with tempfile.TemporaryDirectory(prefix="study-") as scratch, _without_snapshots():
+    with tempfile.TemporaryDirectory(prefix="study-") as scratch, forgetful():
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(worker, context=context),
@@ -345,6 +354,8 @@ def run(
         time.sleep(1)
     if recorder.refused is not None:
         raise recorder.refused
+    if recorder.compaction is not None:
+        recorder.compaction.join()
     _sweep(config, spool.store)
     return dispatch.ended
 
@@ -353,8 +364,9 @@ def _sweep(config: Config, store: Store) -> None:
     """Remove the checkpoints of trials that a scheduler stopped, or that ended when their storage was out of reach."""
     if config["checkpoint"]["every"] != 0:
         with suppress(StoreError):
-            ended = {key for key, status in store.statuses().items() if status != "failed"}
-            Checkpoints(config["checkpoint"]["root"]).sweep(ended)
+            checkpoints = Checkpoints(config["checkpoint"]["root"])
+            statuses = store.statuses(checkpoints.keys())
+            checkpoints.sweep({key for key, status in statuses.items() if status != "failed"})
 
 
 def _text(error: Exception | None) -> str | None:
@@ -368,14 +380,3 @@ def _paused(spool: Spool, display: Display) -> str | None:
     reason = f"Paused, and goes on by itself: {spool.reason}"
     display.note(reason)
     return reason
-
-
-@contextmanager
-def _without_snapshots() -> Iterator[None]:
-    """Tune's snapshot of a study holds every trial there was, which nobody reads: resuming is a query of the store."""
-    told = TuneController._get_trial_checkpoints
-    TuneController._get_trial_checkpoints = lambda self: {}
-    try:
-        yield
-    finally:
-        TuneController._get_trial_checkpoints = told

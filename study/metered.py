@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from study.budget import Budget
-from study.dispatch import Source
+from study.dispatch import Source, TrialConfig
 from study.stopping import part_of
 
 # Seconds between two looks at how many GPUs are held.
@@ -39,6 +39,11 @@ class Metered:
     ) -> None:
         self.source, self.budget, self.expected, self.share = source, budget, expected, share
         self._held, self._clock, self._looked = held, clock, float("-inf")
+
+    @property
+    def ahead(self) -> Sequence[TrialConfig]:
+        """Those of the source."""
+        return self.source.ahead
 
     def suggest(self, trial_id: str) -> Any:
         """What the source suggests; a trial that it does is running from now on."""

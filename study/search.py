@@ -102,6 +102,7 @@ class StudySearch(Searcher):
         super().__init__(metric="metric", mode="max")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.shared, self.search = space, shared, search
+        self.ahead: Sequence[Any] = ()  # a proposal depends on those before it
         self.waiting, self.proposed, self.dropped = list(indices), proposed, dropped
         self.turn: Callable[[], str] | None = None  # says of which method the next proposal is to be
         self.blocks = [(fold, seed) for seed in range(search["seeds"]) for fold in range(search["folds"])]

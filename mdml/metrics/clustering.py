@@ -8,8 +8,6 @@ from __future__ import annotations
 import warnings
 
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -21,6 +19,10 @@ def kmeans(embedding: Tensor, clusters: int, seed: int = 0) -> Tensor:
 
     Fewer distinct samples than clusters leave clusters empty. One thread, so that the same embedding gives the same clusters.
     """
+    # Here, as scikit-learn takes seconds and 130 MB to import, and most processes cluster nothing.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     points = embedding.float().cpu().numpy()
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

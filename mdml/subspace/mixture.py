@@ -11,8 +11,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from mdml.errors import MethodError
@@ -84,6 +82,9 @@ def _fit(
     vectors: npt.NDArray[np.float64], components: int, covariance: Covariance, seed: int
 ) -> npt.NDArray[np.int64] | None:
     """Component of every vector, or None where rounding leaves a covariance that is not positive."""
+    from sklearn.exceptions import ConvergenceWarning  # here, as few processes fit one
+    from sklearn.mixture import GaussianMixture
+
     mixture = GaussianMixture(components, covariance_type=covariance, reg_covar=RIDGE, n_init=1, random_state=seed)
     # One thread, so that the same vectors give the same components.
     with threadpool_limits(1), warnings.catch_warnings():

@@ -327,6 +327,9 @@ class Immediate:
     def start(self):
         self.run()
 
+    def join(self):
+        """It has ended."""
+
 
 class Silent:
     """A live page, or a display, of nothing."""
@@ -344,12 +347,19 @@ class Silent:
         return lambda *given, **named: None
 
 
+def compact(root):
+    """As the engine does in another process, to which no fault of this one would come."""
+    with contextlib.suppress(StoreError):
+        Store(root).compact()
+
+
 def play(monkeypatch, world, slots=2):
     """Put the played parts in the place of the real ones."""
     monkeypatch.setattr(engine, "tune", PlayedTune(world, slots))
     monkeypatch.setattr(engine, "cluster", lambda config: contextlib.nullcontext())
     monkeypatch.setattr(engine, "COMPACT_EVERY", 3)
     monkeypatch.setattr(engine, "Thread", Immediate)
+    monkeypatch.setattr(engine, "_compact", compact)
     monkeypatch.setattr(engine, "_node_of", lambda actor: getattr(actor, "node", None))
     monkeypatch.setattr(engine, "_lost_nodes", lambda: world.lost)
     monkeypatch.setattr("study.packing._gpus", lambda: False)

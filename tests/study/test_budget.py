@@ -118,7 +118,7 @@ def test_a_budget_is_no_part_of_a_study(tiny_config, tmp_path):
 
 def test_what_is_metered_counts_from_suggestion_to_end():
     class Source:
-        told = ()
+        told, ahead = (), ({"index": 0},)
 
         def suggest(self, trial_id):
             return {"trial": {"spec": '{"method": "softmax"}'}}
@@ -128,6 +128,7 @@ def test_what_is_metered_counts_from_suggestion_to_end():
 
     now, source = [0.0], Source()
     metered = Metered(source, Budget(Limits(gpu_hours=1)), lambda: 2, expected=10, share=0.5, clock=lambda: now[0])
+    assert metered.ahead == source.ahead, "so that a budget takes no demand from a cluster that scales by it"
     assert metered.over() is None
     metered.suggest("a")
     now[0] = 100.0
