@@ -101,7 +101,7 @@ def as_list(metric: str, found: list[Row], arms: dict[str, Arm]) -> Shown:
     keys: dict[Cell, tuple[str, ...]] = {}
     for place, row in enumerate(found):
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        pairs = f" ({row['pairs']} pairs)" if 0 < row["pairs"] < row["planned"] else ""
+        pairs = f" ({count(row['pairs'], 'pair')})" if 0 < row["pairs"] < row["planned"] else ""
         line = (
             row["arm"] + _dagger(row), f"{row['n']}/{row['planned']}{failed}" if row["planned"] else "",
             digits(row["mean"], metric), bounds(row["low"], row["high"], metric),

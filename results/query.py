@@ -116,6 +116,10 @@ def _answer(given: argparse.Namespace) -> bytes:
     if store.is_empty():
         raise StoreError(f"There are no results in {store.root}: run a study first, or set storage.root=FOLDER.")
     if given.saved is not None:
+        if study:
+            from results.tables import find_study  # here, as SciPy takes its time
+
+            study = find_study(store, study)
         return encode(query(store, known[given.saved], study or None), given.format)
     if given.sql is not None:
         return encode(query(store, given.sql, study or None), given.format)
@@ -123,7 +127,7 @@ def _answer(given: argparse.Namespace) -> bytes:
         return encode(tables(store), given.format)
     if given.table is None:
         return overview(store).encode()
-    from results.tables import named_table  # here, as SciPy takes its time
+    from results.tables import named_table
 
     table = named_table(store, given.table, study)
     return drawing(table, given.table) if given.format == "svg" else encode(table, given.format)

@@ -22,7 +22,7 @@ def the_table(found: Found) -> str:
     if found.compared:
         parts.append(
             figure(
-                f"Mean {found.words} and its 95 % interval; the dashed line is {found.baseline}.",
+                f"Mean {found.words} and its 95 % interval, cut at the edge of the figure; the dashed line is {found.baseline}.",
                 panels([_means(found)]),
             )
         )

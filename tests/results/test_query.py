@@ -277,6 +277,12 @@ def test_saved_queries(store, ask, name, compacted):
     assert len(every) >= len(rows)
 
 
+def test_a_saved_query_takes_the_latest_study_of_an_ablation(store, ask):
+    fake_ablation(store, "later", folds=2, seeds=1)
+    rows = csv.DictReader(io.StringIO(ask("--saved", "arms", "study=loss_form", "--format", "csv")[1]))
+    assert {row["study"] for row in rows} == {"later"}
+
+
 def test_the_saved_queries_are_listed_with_their_questions(ask):
     listed = json.loads(ask("--saved", "--format", "json")[1])
     assert json.loads(ask("--saved", "study=demo", "--format", "json")[1]) == listed  # a setting is no name
@@ -298,6 +304,7 @@ def test_the_schema_is_browsed(ask):
     [
         (["--columns", "trails"], "There is no table trails; did you mean trials?"),
         (["--saved", "arm"], "There is no saved query arm; did you mean arms?"),
+        (["--saved", "arms", "study=dmeo"], "There is no ablation or study dmeo"),
         (["--saved", "arms", "--tables"], "Expected one query"),
         (["SELECT acuracy FROM trials"], 'Referenced column "acuracy" not found'),
         (["SELECT * FROM trails"], "There is no table trails; did you mean trials?"),
