@@ -60,7 +60,7 @@ def s3_server(folder):
 
 def free_ports(count):
     """Ports that nobody listens on, nor at 10000 above them, where the server has its second ones."""
-    found = []
+    found: list[int] = []
     # Test processes that run side by side take different ones, also before the servers listen. Linux gives odd ports alone.
     side = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     while len(found) < count:
@@ -126,6 +126,7 @@ class Proxy:
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    proxy: Proxy
     behind = None
 
     def forward(self):
