@@ -146,14 +146,14 @@ class Budget:
         """A trial has started; it is expected to take so many seconds."""
         self._running[trial] = now, now + expected, method, share
 
-    def ended(self, trial: str, now: float, seconds: float | None = None) -> None:
-        """A trial has ended, which says that it took so many seconds, or has lost its worker.
+    def ended(self, trial: str, now: float, took: float | None = None) -> None:
+        """A trial has ended, which says that it took so many GPU-seconds, or has lost its worker.
 
         What a method is charged with is what its trials say: the start of a worker is no method's.
         """
         start, _, method, share = self._running.pop(trial)
-        took = max(now - start, 0.0) if seconds is None else seconds
-        self._by_method[method] = self._by_method.get(method, 0.0) + took * share
+        took = max(now - start, 0.0) * share if took is None else took
+        self._by_method[method] = self._by_method.get(method, 0.0) + took
 
     def spent(self, now: float) -> Spent:
         """What has been spent until now."""

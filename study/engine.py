@@ -260,13 +260,26 @@ def cluster(config: Config) -> Iterator[None]:
 
 
 def _check_resources(config: Config, scales: bool) -> None:
-    """Raise StudyError where no node can hold a trial: Tune would wait for one without end. A cluster that scales may wait."""
-    for name, resource in (("cpus_per_trial", "CPU"), ("gpus_per_trial", "GPU")):
-        wanted = config["cluster"][name] or 0
-        most = max(node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"])
-        if wanted > most and not scales:
+    """Look for a node that can hold a trial: without one Tune waits without end, and without a word.
+
+    Raises:
+        StudyError: where there is none, and none can come.
+
+    """
+    wanted = {"CPU": config["cluster"]["cpus_per_trial"] or 0, "GPU": config["cluster"]["gpus_per_trial"] or 0}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(name, 0) >= count for name, count in wanted.items()) for node in nodes):
+        return
+    if scales:
+        needs = " and ".join(f"{count:g} {name}s" for name, count in wanted.items() if count)
+        print(f"No node of the cluster has the {needs} of a trial: waiting until one comes.", file=sys.stderr)
+        return
+    for name, count in wanted.items():
+        most = max(node.get(name, 0) for node in nodes)
+        if count > most:
+            setting = f"cluster.{name.lower()}s_per_trial"
             raise StudyError(
-                f"Expected cluster.{name} to be at most {most:g}, the {resource}s of this machine, found {wanted}."
+                f"Expected {setting} to be at most {most:g}, the {name}s of this machine, found {count:g}."
             )
 
 

@@ -59,7 +59,9 @@ class Metered:
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended."""
-        self.budget.ended(trial_id, self._clock(), part_of(result or {}, "row").get("seconds"))
+        row = part_of(result or {}, "row")
+        took = None if row.get("seconds") is None else row["seconds"] * (row.get("gpu_share") or self.share)
+        self.budget.ended(trial_id, self._clock(), took)
         self.source.on_trial_complete(trial_id, result, error)
 
     def over(self) -> str | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from typing import Any
 
 from rich.console import Console
@@ -100,10 +102,7 @@ def room_of(config: Config) -> Room:
             resources = engine.ray.cluster_resources()
         cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     else:
-        import torch
-
-        cpus = wanted["cpus"] or os.cpu_count() or 1
-        gpus = torch.cuda.device_count()
+        cpus, gpus = wanted["cpus"] or os.cpu_count() or 1, _devices()
     share = wanted["gpus_per_trial"]
     share = (1.0 if gpus else 0.0) if share is None else share
     slots = max(int(cpus // wanted["cpus_per_trial"]), 1)
@@ -111,6 +110,12 @@ def room_of(config: Config) -> Room:
         slots = max(min(slots, int(gpus / share)), 1)
     slots = min(slots, wanted["workers"] or slots)
     return Room(slots, gpus or slots * share, "GPU") if share else Room(slots, slots, "worker")
+
+
+def _devices() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _device(room: Room) -> str:
@@ -190,7 +195,12 @@ def _tried(study: Study, spec: TrialSpec) -> list[Sample]:
     config = study.config
     gpus = config["cluster"]["gpus_per_trial"]
     if not os.environ.get("RAY_ADDRESS"):
-        return try_out(spec.json(), config["dataset"]["cache"], config["cluster"]["cpus_per_trial"], gpus != 0)
+        given = spec.json(), config["dataset"]["cache"], config["cluster"]["cpus_per_trial"], gpus != 0
+        if gpus == 0 or not _devices():
+            return try_out(*given)
+        # What a process has taken of a GPU it keeps until it ends, and this one lives as long as the study.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(try_out, *given).result()
     from study import engine
 
     with engine.cluster(config):

@@ -1,10 +1,10 @@
 """Several trials on a GPU, by the memory that they were measured to take.
 
-A share is 1/k of a GPU, rounded up from what a trial takes. Trials of one method, backbone, image size and batch size share alike. What
-they take is known from like trials in the store, made on the same model of GPU; else the first of them runs two steps on a whole GPU
-before any is trained. Where GPUs differ, the share is one of the smallest. A process is fenced to its share, so that it can take nothing
-from its neighbours; a trial that finds its share full runs again on a larger one, and so do those like it from then on. Trials whose
-times are compared are never packed.
+A share is 1/k of a GPU, rounded up from what a trial takes. Trials of one method, backbone, image size, batch size and data set, which
+every process has on its GPU, share alike. What they take is known from like trials in the store, made on the same model of GPU; else
+the first of them runs two steps on a whole GPU before any is trained. Where GPUs differ, the share is one of the smallest. A process is
+fenced to its share, so that it can take nothing from its neighbours; a trial that finds its share full runs again on a larger one, and
+so do those like it from then on. Trials whose times are compared are never packed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from results import Store
 from study.config import Config
 from study.trial import Trial
 
-Group = tuple[str, str, int, int, int]  # method, backbone, image size, channels, batch size
+Group = tuple[str, str, int, int, int, tuple[str, ...]]  # method, backbone, image size, channels, batch size, faces
 # Most trials on one GPU: more only take each other's turns on it.
 MOST = 8
 # What a trial may take beyond what was measured.
@@ -37,6 +37,16 @@ SAFETY = 1.2
 CONTEXT = 1 << 30
 # Steps of a measurement: in the second one the optimiser has its state, beside what both have.
 STEPS = 2
+# Words of CUDA's libraries for a memory that is full. cuDNN tries algorithms until one has room for its workspace, and names only its last
+# one's fate; a library's handle that cannot be made was refused its memory.
+FULL = (
+    "out of memory",
+    "ALLOC_FAILED",
+    "NOT_INITIALIZED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "unable to find an engine",
+    "unable to find a valid cuDNN",
+)
 # Columns of `trials` that trials on one GPU would change for each other.
 TIMES = frozenset({"seconds", "images_per_second", "setup_seconds"})
 # Seconds to wait for the nodes to name their GPUs.
@@ -72,17 +82,18 @@ def fence(share: float, memory: int) -> float:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it says that the memory of a GPU was full: some libraries have their own words for that."""
-    words = ("out of memory", "ALLOC_FAILED")
+    """Whether it says that the memory of a GPU was full, or may have been: on a whole GPU it then is what it is."""
+    said = str(error)
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "CU" in str(error) and any(word in str(error) for word in words)
+        isinstance(error, RuntimeError) and "CPU" not in said and any(word in said for word in FULL)
     )
 
 
 def group_of(trial: dict[str, Any]) -> Group:
     """Trials that take alike."""
     spec = json.loads(trial["spec"])
-    return spec["method"], spec["backbone"], spec["image_size"], spec["channels"], spec["batch_size"]
+    faces = spec["fingerprint"], *(one["fingerprint"] for one in spec["evaluation"].get("transfer", []))
+    return spec["method"], spec["backbone"], spec["image_size"], spec["channels"], spec["batch_size"], faces
 
 
 class Shares:
@@ -222,7 +233,10 @@ def _most(cpus_per_trial: int) -> int:
 
 
 def _survey() -> dict[str, int] | None:
-    """Memory in bytes of a GPU by its name, as in the column `device`, of the nodes that are there; None where theirs are no GPUs."""
+    """Memory in bytes of a GPU by its name, as in the column `device`, of the nodes that are there; None where theirs are no GPUs.
+
+    The GPUs of one node are taken for alike, as Ray does.
+    """
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
     asked = [
         _device.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -120,6 +121,8 @@ class Worker(Trainable):
         except StoreUnavailable as error:
             return self._wait(error)
         except Exception as error:
+            # What failed is still named by its frames, the tensors of half a step among it: let go of before anything else is tried.
+            traceback.clear_frames(error.__traceback__)
             if packing.is_full(error) and 0 < self.share < 1:
                 return self._refuse(error)
             return self._failed(error)
@@ -151,7 +154,7 @@ class Worker(Trainable):
     def _release(self) -> None:
         self.trial, self.records, self.last = None, iter(()), None
         gc.collect()
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not self.broken:
             torch.cuda.empty_cache()
 
     def _prepare(self) -> Trial:
@@ -187,8 +190,7 @@ class Worker(Trainable):
         else:
             row, records = failed_row(self.spec, reason, self.context["code"]), []
         result = self._commit({"trials": [row], **curves(self.spec.key, records)})
-        if not self.broken:
-            self._release()
+        self._release()
         return result
 
     def _commit(self, tables: dict[str, list[Row]], result: Row | None = None) -> Row:
@@ -214,6 +216,8 @@ class Worker(Trainable):
     def _refuse(self, error: Exception) -> Row:
         """Its share of the GPU's memory is too small, which says nothing of the trial."""
         row = failed_row(self.spec, f"{type(error).__name__}: {error}", self.context["code"])
+        if not isinstance(error, torch.OutOfMemoryError):  # a library's, whose state nobody knows
+            self.suspect = f"a trial was refused memory in it by {type(error).__name__}: {error}"
         self._release()
         return {"row": row, "refused": f"its share {self.share:g} of the GPU's memory was full.", "done": True}
 

@@ -363,6 +363,7 @@ def play(monkeypatch, world, slots=2):
     monkeypatch.setattr(engine, "_node_of", lambda actor: getattr(actor, "node", None))
     monkeypatch.setattr(engine, "_lost_nodes", lambda: world.lost)
     monkeypatch.setattr("study.packing._gpus", lambda: False)
+    monkeypatch.setattr("study.plan.check_network", lambda config: None)  # a fifth of the time
     monkeypatch.setattr("study.live.LivePage", Silent)
     monkeypatch.setattr("study.progress.Display", Silent)
     monkeypatch.setattr("study.worker.use_device", lambda *given: types.SimpleNamespace(type="cpu"))

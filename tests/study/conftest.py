@@ -51,6 +51,26 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+@pytest.fixture
+def ray_cluster():
+    """Makes a Ray of a head that trains nothing, and of nodes as they are asked for, each with an address of its own on loopback."""
+    from ray.cluster_utils import Cluster
+
+    made = []
+
+    def make(*nodes):
+        # Ray would take 127.0.0.1 for the address of this machine's network.
+        head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.9"}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        made.append(cluster)
+        cluster.nodes = [cluster.add_node(node_ip_address=f"127.0.1.{i}", **node) for i, node in enumerate(nodes)]
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.shutdown()
+
+
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory):
     """A composed configuration of one-arm studies on a data set that is drawn in a moment."""

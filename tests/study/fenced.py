@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from ray.util import get_node_ip_address
 
 from study.packing import fence
 from study.trial_row import spec_row
@@ -24,7 +25,7 @@ class FencedWorker(Worker):
 
     def _begin(self, config):
         super()._begin(config)
-        self.index, self.gpu = config["trial"]["index"], os.environ["CUDA_VISIBLE_DEVICES"]
+        self.index, self.gpu = config["trial"]["index"], f"{get_node_ip_address()}:{os.environ['CUDA_VISIBLE_DEVICES']}"
         assert self.share == getattr(self, "process_share", self.share)
         self.process_share = self.share
 

@@ -11,6 +11,7 @@ from results import Store
 from study import conduct
 from study.budget import Budget, Limits, limits_of, moment
 from study.config import load
+from study.dispatch import Planned
 from study.errors import StudyError
 from study.metered import Metered
 from study.prices import price_of
@@ -130,6 +131,8 @@ def test_what_is_metered_counts_from_suggestion_to_end():
     metered = Metered(source, Budget(Limits(gpu_hours=1)), lambda: 2, expected=10, share=0.5, clock=lambda: now[0])
     assert metered.ahead == source.ahead, "so that a budget takes no demand from a cluster that scales by it"
     assert metered.over() is None
+    assert metered.ahead == ()
+    assert Metered(Planned([{"spec": "{}"}]), Budget(Limits()), lambda: 1, 0, 1).ahead == [{"spec": "{}"}]
     metered.suggest("a")
     now[0] = 100.0
     metered.on_trial_complete("a", {})
@@ -137,8 +140,8 @@ def test_what_is_metered_counts_from_suggestion_to_end():
     assert metered.budget.method(["softmax", "triplet"], now[0]) == "triplet"
     assert metered.budget._by_method == {"softmax": 50.0}
     metered.suggest("b")
-    metered.on_trial_complete("b", {"row/seconds": 4.0})
-    assert metered.budget._by_method == {"softmax": 52.0}, "what it says itself, without its worker's start"
+    metered.on_trial_complete("b", {"row/seconds": 4.0, "row/gpu_share": 0.25})
+    assert metered.budget._by_method == {"softmax": 51.0}, "what it says itself, without its worker's start"
     now[0] = 1791.0
     assert metered.over() == "another trial would exceed budget.gpu_hours=1"
     assert metered.must_stop() is None

@@ -5,17 +5,23 @@ import types
 import pytest
 
 from study import engine
-from study.engine import WORKER_DEATHS, Recorder
+from study.engine import SILENCE, WORKER_DEATHS, Recorder
+from study.errors import StudyError
 
 
 @pytest.fixture
-def die(monkeypatch):
+def recorder():
+    display = types.SimpleNamespace(started=lambda name: None, note=lambda text: None)
+    spool = types.SimpleNamespace(catch_up=lambda: True)
+    return Recorder(spool, {}, display, "val_accuracy", lambda row: None, {}, 10.0)
+
+
+@pytest.fixture
+def die(recorder, monkeypatch):
     """Kill a trial's worker on a node: whether the trial is tried again should that happen once more."""
     lost = set()
     monkeypatch.setattr(engine, "_node_of", lambda actor: actor)
     monkeypatch.setattr(engine, "_lost_nodes", lambda: lost)
-    display = types.SimpleNamespace(started=lambda name: None, note=lambda text: None)
-    recorder = Recorder(None, {}, display, "val_accuracy", lambda row: None, {}, 1.0)
     trial = types.SimpleNamespace(trial_id="t", config={"trial": {}}, max_failures=-1, error_file=None)
     trial.run_metadata = types.SimpleNamespace(num_failures=0)
 
@@ -31,6 +37,47 @@ def die(monkeypatch):
         return trial.max_failures < 0
 
     return once
+
+
+def test_a_worker_that_says_nothing_is_replaced_once_its_patience_is_over(recorder, monkeypatch):
+    """Its first step may take the study's patience, a later one as much as the worker last said."""
+    now, killed = [0.0], []
+    monkeypatch.setattr(engine, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(engine.ray, "kill", killed.append)
+    trial = types.SimpleNamespace(trial_id="t", temporary_state=types.SimpleNamespace(ray_actor="actor"))
+    waiting = types.SimpleNamespace(trial_id="u", temporary_state=types.SimpleNamespace(ray_actor=None))
+
+    def at(moment):
+        now[0] = moment
+        recorder.on_step_end(0, [trial, waiting])
+        return list(killed)
+
+    recorder._looked = -10.0
+    recorder.on_trial_start(0, [trial], trial)
+    assert at(SILENCE * 10) == []
+    assert at(SILENCE * 10 + 2) == ["actor"]
+    recorder.on_trial_start(0, [trial], trial)
+    begun = now[0]
+    recorder.on_trial_result(0, [trial], trial, {"patience": 100.0})
+    assert at(begun + SILENCE * 100) == ["actor"]
+    assert at(begun + SILENCE * 100 + 2) == ["actor", "actor"]
+
+
+def test_a_node_must_hold_all_that_a_trial_needs(tiny_config, monkeypatch, capsys):
+    nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 2.0}]
+    alive = [{"Alive": True, "Resources": one} for one in nodes] + [{"Alive": False, "Resources": {"CPU": 99.0}}]
+    monkeypatch.setattr(engine.ray, "nodes", lambda: alive)
+
+    def check(cpus, gpus, *, scales):
+        wanted = f"cluster.cpus_per_trial={cpus}", f"cluster.gpus_per_trial={gpus}"
+        engine._check_resources(tiny_config(*wanted), scales)
+        return capsys.readouterr().err
+
+    assert check(4, 2, scales=True) == check(64, 0, scales=False) == ""
+    said = "No node of the cluster has the 64 CPUs and 1 GPUs of a trial: waiting until one comes.\n"
+    assert check(64, 1, scales=True) == said
+    with pytest.raises(StudyError, match=r"cluster.gpus_per_trial to be at most 2, the GPUs of this machine, found 3"):
+        check(1, 3, scales=False)
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(die):

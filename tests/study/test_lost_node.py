@@ -1,29 +1,15 @@
 """A study on a cluster of several nodes, one of which is lost."""
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from study import plan
 from tests.study import working
 from tests.study.test_study import numbers, wait_for
 
 
-@pytest.fixture
-def cluster():
-    """A head that trains nothing, and two nodes of one CPU, each with an address of its own on loopback."""
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.4"},
-    )
-    try:
-        made.nodes = [made.add_node(num_cpus=1, node_ip_address=f"127.0.0.{i}") for i in (2, 3)]
-        yield made
-    finally:
-        made.shutdown()
-
-
 @pytest.mark.slow
-def test_a_raylet_is_killed_and_the_tables_are_those_of_an_undisturbed_run(project, cluster, tiny_config, tmp_path):
+def test_a_raylet_is_killed_and_the_tables_are_those_of_an_undisturbed_run(project, ray_cluster, tiny_config, tmp_path):
+    cluster = ray_cluster({"num_cpus": 1}, {"num_cpus": 1})
     study = ["method=triplet", "seeds=2", *project.tiny, "epochs=12"]
     process = project.start(*study, "checkpoint.every=1", "study=mine", ray_address=cluster.address)
     wait_for(lambda: len(list(project.tables.glob("checkpoints/*.checkpoint"))) == 2)

@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -25,9 +26,16 @@ GIB = 1 << 30
 MEMORY = 24 * GIB
 
 
-def trial(index, method="softmax", size=64):
-    spec = {"method": method, "backbone": "resnet18", "image_size": size, "channels": 1, "batch_size": 32}
-    return {"spec": json.dumps(spec | {"index": index}), "index": index}
+def trial(index, method="softmax", size=64, faces="f"):
+    spec = {
+        "method": method,
+        "backbone": "resnet18",
+        "image_size": size,
+        "channels": 1,
+        "batch_size": 32,
+        "index": index,
+    }
+    return {"spec": json.dumps(spec | {"fingerprint": faces, "evaluation": {}}), "index": index}
 
 
 def whole(measured):
@@ -173,7 +181,14 @@ def test_every_trial_is_done_and_no_more_memory_is_handed_out_than_there_is(gpus
 def test_words_for_a_full_memory():
     assert is_full(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert is_full(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
-    assert not is_full(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    assert is_full(RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"))
+    assert is_full(RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"))
+    assert is_full(RuntimeError("FIND was unable to find an engine to execute this computation"))
+    assert is_full(torch.AcceleratorError("CUDA error: out of memory"))
+    assert not is_full(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    assert not is_full(
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes: out of memory")
+    )
     assert not is_full(ValueError("CUDA out of memory"))
 
 
@@ -189,9 +204,103 @@ def test_recorded_trials_on_the_same_gpu_need_no_measurement(tmp_path):
     for device, status, peak, i in rows:
         row = {"trial_key": f"k{i}", "status": status, "device": device, "peak_memory_bytes": peak}
         store.commit(f"k{i}", {"trials": [row | {"config": trial(i)["spec"]}]})
+    other = {"trial_key": "k9", "status": "done", "device": "cuda: NVIDIA L4", "peak_memory_bytes": 50}
+    store.commit("k9", {"trials": [other | {"config": trial(9, faces="of more people")["spec"]}]})
     group = packing.group_of(trial(0))
-    assert packing._recorded(store, {"cuda: NVIDIA L4"}) == {group: 4}
-    assert packing._recorded(store, {"cuda: NVIDIA L4", "cuda: NVIDIA H100"}) == {group: 9}
+    assert packing._recorded(store, {"cuda: NVIDIA L4"})[group] == 4
+    assert packing._recorded(store, {"cuda: NVIDIA L4", "cuda: NVIDIA H100"})[group] == 9
+
+
+def node_id(i):
+    return f"{i:056x}"
+
+
+class Nodes:
+    """In the place of ray: nodes of which some have GPUs, and what each one's answer is; a lost one raises, a late one says nothing."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self, *nodes, answers=(), scales=None):
+        self.answers, self.cancelled = {node_id(i): one for i, one in dict(answers).items()}, []
+        self.alive = [
+            {"NodeID": node_id(i), "Alive": alive, "Resources": resources} for i, (alive, resources) in enumerate(nodes)
+        ]
+        state = SimpleNamespace(get_max_resources_from_cluster_config=lambda: scales)
+        self._private = SimpleNamespace(state=SimpleNamespace(state=state))
+
+    def nodes(self):
+        return self.alive
+
+    def cluster_resources(self):
+        return sum((Counter(node["Resources"]) for node in self.alive if node["Alive"]), Counter())
+
+    def options(self, scheduling_strategy):
+        assert not scheduling_strategy.soft
+        return SimpleNamespace(remote=lambda: scheduling_strategy.node_id)
+
+    def wait(self, asked, num_returns, timeout):
+        return [one for one in asked if one in self.answers], [one for one in asked if one not in self.answers]
+
+    def cancel(self, one):
+        self.cancelled.append(one)
+
+    def get(self, one):
+        if isinstance(self.answers[one], Exception):
+            raise self.answers[one]
+        return self.answers[one]
+
+
+L4, H100 = ("cuda: NVIDIA L4", MEMORY), ("cuda: NVIDIA H100", 80 * GIB)
+MIXED = [
+    (True, {"CPU": 16.0, "GPU": 4.0}),
+    (True, {"CPU": 64.0}),  # no GPU
+    (True, {"CPU": 12.0, "GPU": 1.0}),
+    (False, {"CPU": 64.0, "GPU": 8.0}),  # gone
+    (True, {"CPU": 4.0, "GPU": 2.0}),
+    (True, {"CPU": 8.0, "GPU": 1.0}),
+]
+
+
+def use_nodes(monkeypatch, *nodes, **given):
+    made = Nodes(*nodes, **given)
+    monkeypatch.setattr(packing, "ray", made)
+    monkeypatch.setattr(packing, "_device", made)
+    return made
+
+
+def test_a_survey_of_mixed_nodes(tiny_config, tmp_path, monkeypatch):
+    """Four L4, one H100, two more GPUs whose node is lost while it is asked, and one whose node is busy."""
+    answers = {0: L4, 2: H100, 4: ray.exceptions.WorkerCrashedError()}
+    nodes = use_nodes(monkeypatch, *MIXED, answers=answers)
+    assert packing._gpus()
+    assert packing._survey() == {"cuda: NVIDIA L4": MEMORY, "cuda: NVIDIA H100": 80 * GIB}
+    assert nodes.cancelled == [node_id(5)]
+    assert [packing._most(cpus) for cpus in (1, 2, 4, 100)] == [packing.MOST, 6, 3, 1]
+    shares = packing.shares(tiny_config(), "val_accuracy", Store(tmp_path))
+    assert shares.of(trial(0)) is None
+    # Measured on the H100, where one in 8 would do: the L4 decides.
+    shares.learn(trial(0), Measured(9 * GIB, CONTEXT, 80 * GIB))
+    assert shares.of(trial(0)) == part(2)
+    shares.learn(trial(0), Measured(30 * GIB, CONTEXT, 80 * GIB))
+    assert shares.of(trial(0)) == 1.0
+
+
+def test_shares_of_a_cluster_without_gpus_with_promised_ones_and_as_they_are_set(tiny_config, tmp_path, monkeypatch):
+    def share(*overrides, metric="val_accuracy"):
+        return packing.shares(tiny_config(*overrides), metric, Store(tmp_path)).of(trial(0))
+
+    use_nodes(monkeypatch, (True, {"CPU": 4.0}))
+    assert share() == 0.0
+    use_nodes(monkeypatch, (True, {"CPU": 4.0}), scales={"CPU": 64, "GPU": 8})
+    assert share() is None, "nodes come when GPUs are asked for"
+    use_nodes(monkeypatch, *MIXED, answers=dict.fromkeys((0, 2, 4, 5)))
+    assert share() == 1.0, "there are none behind the promise"
+    use_nodes(monkeypatch, *MIXED)
+    assert share() == 1.0, "no node answers"
+    use_nodes(monkeypatch, *MIXED, answers={0: L4})
+    assert share() is None
+    assert share(metric="seconds") == 1.0, "what is timed has its GPU for itself"
+    assert [share(f"cluster.gpus_per_trial={given}") for given in (0, 0.25, 1, 2)] == [0.0, 0.25, 1.0, 2.0]
 
 
 def test_a_measurement_takes_two_steps_and_a_batch_of_evaluation(tiny_config, monkeypatch):
@@ -211,9 +320,18 @@ def test_a_measurement_takes_two_steps_and_a_batch_of_evaluation(tiny_config, mo
 
 
 @pytest.mark.slow
-def test_a_study_on_two_gpus(tiny_config, tmp_path, monkeypatch):
-    """Four trials that fit two on a GPU, as measured, and four of which each turns out to need a whole one."""
-    monkeypatch.setattr(packing, "_survey", lambda: {"cuda: fake": MEMORY})
+def test_a_study_on_two_gpus_of_mixed_nodes(tiny_config, tmp_path, monkeypatch, ray_cluster):
+    """Four trials that fit two on a GPU, as measured, and four of which each turns out to need a whole one.
+
+    Beside the node with the GPUs are one without, and one whose GPU has no CPU beside it, so that it is surveyed and holds nothing.
+    """
+    cluster = ray_cluster({"num_cpus": 8, "num_gpus": 2}, {"num_cpus": 8}, {"num_cpus": 0, "num_gpus": 1})
+
+    @ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)
+    def device():
+        return ("cuda: small", 24 << 30) if ray.util.get_node_ip_address() == "127.0.1.0" else ("cuda: large", 80 << 30)
+
+    monkeypatch.setattr(packing, "_device", device)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "spool"))
     specs = []
     for method in ("softmax", "triplet"):
@@ -226,14 +344,12 @@ def test_a_study_on_two_gpus(tiny_config, tmp_path, monkeypatch):
     config["checkpoint"]["root"] = str(tmp_path / "checkpoints")
     store, ended = Store(tmp_path / "tables"), []
     ray.init(
-        address="local",
-        num_cpus=8,
-        num_gpus=2,
-        include_dashboard=False,
+        address=cluster.address,
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
     )
     try:
+        assert packing._survey() == {"cuda: small": MEMORY, "cuda: large": 80 * GIB}
         with Display("s", len(specs), "val_accuracy") as display:
             trials = [{"spec": spec.json(), "index": i} for i, spec in enumerate(specs)]
             code = {"git_commit": None, "git_dirty": None}
@@ -259,4 +375,4 @@ def test_a_study_on_two_gpus(tiny_config, tmp_path, monkeypatch):
     for note in done:
         beside = [one for one in done if one["gpu"] == note["gpu"] and one["start"] <= note["start"] < one["end"]]
         assert sum(one["share"] for one in beside) <= 1
-    assert {note["gpu"] for note in done} == {"0", "1"}
+    assert {note["gpu"] for note in done} == {"127.0.1.0:0", "127.0.1.0:1"}

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from results import Store
 
@@ -116,6 +117,8 @@ def test_an_ablation_from_the_command_line_to_the_table(project):
         assert len(row["data_fingerprint"]) == 64
         assert "torch" in json.loads(row["versions"])
     assert len(project.read("audits")) == 20
+    session = Path(ray._common.utils.get_default_ray_temp_dir()).glob(f"session_*_{done.pid}/artifacts/**/*")
+    assert len([path for path in session if path.is_file()]) < 10, "Tune leaves files of every trial behind"
     reports = project.tables / "reports" / name
     assert {"table.md", "curves.png", "comparison.png"} <= {file.name for file in reports.iterdir()}
 

@@ -55,6 +55,15 @@ def told(config, store, begun=THEN + timedelta(days=1)):
     return history.warm(config, store, Space(config), shared, begun)
 
 
+def test_a_search_knows_of_no_other_that_is_not_named(store, tiny_config):
+    """Optuna's stores call every study the same where nobody names it, and mix them."""
+    config = tiny_config(kind="search")
+    assert history.answers(store, "new", "val_accuracy", None) == {}
+    shared = plan.shared_fields(config, plan.open_faces(config), "new")
+    assert history.past(store, "new", Space(config), shared, 12, {}) == []
+    assert len(history.answers(store, "s", "val_accuracy", None)) == 12
+
+
 def test_all_trials_of_the_same_space_are_told_and_none_becomes_a_row(store, tiny_config):
     config = tiny_config("search.warm_start=[s]", kind="search")
     warm, said = told(config, store)

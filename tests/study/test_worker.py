@@ -4,6 +4,7 @@ import mmap
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,39 @@ def test_a_worker_that_may_be_harmed_ends_at_the_next_trial(study, tmp_path, mon
         assert "This worker is replaced: a trial failed in it by RuntimeError: segment" in capsys.readouterr().err
     else:
         assert working.results(worker)[-1]["committed"] == "done"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")]
+)
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_full_gpu_is_held_against_the_trial_only_where_it_had_all_of_it(study, tmp_path, monkeypatch, error, share):
+    """What the failed step had made is gone before the memory that it took is handed back."""
+    seen = []
+
+    def fail(self, state=None, **given):
+        activations = torch.ones(3)
+        seen.append(weakref.ref(activations))
+        raise error
+        yield
+
+    config, spec = study
+    worker = working.worker(spec, config, tmp_path)
+    worker.reset_config(working.asked(spec, share=share))
+    release = type(worker)._release
+    monkeypatch.setattr(Trial, "run", fail)
+    monkeypatch.setattr(type(worker), "_release", lambda self: seen.append(seen[0]()) or release(self))
+    found = worker.step()
+    assert seen[1:] == [None]
+    if share == 1:
+        assert found["committed"] == "failed"
+        assert found["row"]["error"] == f"{type(error).__name__}: {error}"
+    else:
+        assert found["refused"] == "its share 0.25 of the GPU's memory was full."
+        assert "committed" not in found
+        assert Store(tmp_path).is_empty()
+    # Of the allocator's own error the process takes no harm; a library's may have left it half made.
+    assert bool(worker.suspect) != isinstance(error, torch.OutOfMemoryError) or share == 1
 
 
 @pytest.mark.slow
