@@ -52,6 +52,17 @@ def project(tmp_path):
 
 
 @pytest.fixture
+def torch_settings():
+    """Put back what a trial sets in its process."""
+    import torch
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
 def ray_cluster():
     """Makes a Ray of a head that trains nothing, and of nodes as they are asked for, each with an address of its own on loopback."""
     from ray.cluster_utils import Cluster

@@ -13,26 +13,14 @@ import torch
 from mdml.models import BACKBONES
 from study import checkpoint, plan
 from study.checkpoint import ABANDONED, Checkpoints, Keeper, identity, pack, unpack
-from study.faces import Faces
-from study.trial import Trial, use_device
 from tests.mdml import tiny_model
 from tests.mdml.golden import OPTIONS
 from tests.mdml.test_resume import differences
 from tests.results import s3_server
+from tests.study import working
 
-CODE = {"git_commit": "c", "git_dirty": False}
-VOLATILE = {
-    *("seconds", "setup_seconds", "training_seconds", "images_per_second"),
-    *("peak_memory_bytes", "started_at", "ended_at", "resumed_epochs"),
-}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("torch_settings")
+VOLATILE = {*working.MEASURED, "resumed_epochs"}
 
 
 @pytest.fixture
@@ -40,11 +28,10 @@ def begin(tiny_config, monkeypatch):
     """Makes fresh trials of one spec, on a trunk of one convolution."""
     monkeypatch.setitem(BACKBONES, "small", tiny_model.SMALL)
     config = tiny_config("epochs=4")
-    faces = plan.open_faces(config)
-    spec = replace(plan.members(config, faces, "s")[0].spec, backbone="small", channels=3)
+    spec, faces = working.spec_of(config, backbone="small", channels=3), plan.open_faces(config)
 
     def make(**changes):
-        return Trial(replace(spec, **changes), Faces(faces, use_device(1, cuda=False)), CODE, lambda row: None)
+        return working.trial(replace(spec, **changes), faces)
 
     return make
 

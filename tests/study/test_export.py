@@ -1,30 +1,19 @@
 """A stored trial becomes a model that says of its test images what the store says."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mdml import predict
 from mdml.exported import DESCRIPTION, TENSORS, load
 from results import Store
-from study import plan
 from study.config import load as configure
 from study.run import main
 from tests.study import working
 
-CODE = {"git_commit": "c", "git_dirty": False}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("torch_settings")
 
 
 class Stored:
@@ -45,7 +34,7 @@ class Stored:
         """Commit a trial; its row."""
         tiny = ["dataset=folder", f"dataset.root={self.faces}", "image_size=16", "epochs=2", "folds=2"]
         config = configure([*tiny, "batch_size=6", *self.places, *overrides]) | {"kind": "method", "overrides": []}
-        spec = replace(plan.members(config, plan.open_faces(config), "s")[0].spec, **changes)
+        spec = working.spec_of(config, **changes)
         working.results(working.worker(spec, config, self.folder / "tables"))
         row = self.rows("trials")[0]
         assert row["status"] == "done", row["error"]

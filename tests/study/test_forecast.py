@@ -2,13 +2,16 @@
 
 import json
 from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from results import Store
+from study import outlook
 from study.budget import Limits
 from study.forecast import Job, Kind, Room, Sample, _wall, exceeded, forecast, like_samples, most_that_fit
+from tests.study import working
 
 KIND = Kind("softmax", "resnet18", 64, 32)
 
@@ -95,3 +98,14 @@ def test_what_exceeds_and_what_fits():
     assert most_that_fit(10, fits) == 6
     assert most_that_fit(10, lambda count: False) == 0
     assert most_that_fit(10, lambda count: True) == 10
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_tried_on_a_gpu_of_this_machine_leaves_nothing_in_this_process(tiny_config, monkeypatch):
+    """The GPU is only promised, so that the process of its own tries it on its CPU."""
+    monkeypatch.setattr(outlook, "_devices", lambda: 1)
+    monkeypatch.setattr("study.pace.measure", lambda *given: pytest.fail("it was tried in this process"))
+    config = tiny_config()
+    samples = outlook._tried(SimpleNamespace(config=config), working.spec_of(config))
+    assert len(samples) == 2
+    assert all(sample.pace > 0 for sample in samples)

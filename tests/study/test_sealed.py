@@ -12,23 +12,11 @@ from mdml.methods import method_names
 from study import plan
 from study.faces import Faces
 from study.trial import Trial, use_device
+from tests.study import working
 
-CODE = {"git_commit": "c", "git_dirty": False}
+pytestmark = pytest.mark.usefixtures("torch_settings")
 # A generator that has hardly learnt, and a second level of sub-classes.
 OPTIONS = {"idferm": ["method.hng_epochs=1", "method.hng_width=4"], "dgms": ["epochs=2"]}
-# What the clock and the machine say.
-VOLATILE = {
-    *("seconds", "training_seconds", "setup_seconds", "images_per_second", "started_at", "ended_at"),
-    "peak_memory_bytes",
-}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 def spoiled(faces, test):
@@ -41,14 +29,14 @@ def spoiled(faces, test):
 
 def run(spec, faces):
     """A trial that is done, its epoch records, and its rows by table."""
-    trial = Trial(spec, Faces(faces, use_device(1, cuda=False)), CODE, lambda row: None)
+    trial = working.trial(spec, faces)
     records = [repeatable(record) for record in trial.run()]
     return trial, records, {name: [repeatable(row) for row in rows] for name, rows in trial.finish().items()}
 
 
 def repeatable(row):
     """What a repetition gives bit for bit, as text, in which a number that is none equals itself."""
-    return {name: repr(value) for name, value in row.items() if name not in VOLATILE}
+    return {name: repr(value) for name, value in row.items() if name not in working.MEASURED}
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -56,7 +44,7 @@ def test_nothing_but_the_test_rows_depends_on_the_test_fold(name, tiny_config):
     overrides = ["epochs=1", "dataset.per_class=2", "batch_size=28", *OPTIONS.get(name, [])]
     config = tiny_config(f"method={name}", *overrides)
     faces = plan.open_faces(config)
-    spec = plan.members(config, faces, "s")[0].spec
+    spec = working.spec_of(config)
     trial, records, tables = run(spec, faces)
     again, spoiled_records, spoiled_tables = run(spec, spoiled(faces, trial.split.test))
 
@@ -120,14 +108,14 @@ def reachable(root, closed):
 def test_no_way_leads_to_the_test_fold_before_its_audit_row(name, tiny_config):
     config = tiny_config(f"method={name}", "epochs=2", "dataset.per_class=2", "batch_size=28")
     source = plan.open_faces(config)
-    spec = plan.members(config, source, "s")[0].spec
+    spec = working.spec_of(config)
     audited = []
 
     def audit(row):
         audited.append(hidden(trial, reachable([trial, records], [source]), source))
 
     faces = Faces(source, use_device(1, cuda=False))
-    trial = Trial(spec, faces, CODE, audit)
+    trial = Trial(spec, faces, working.CODE, audit)
     records = trial.run()
     for _ in records:
         assert hidden(trial, reachable([trial, records], [source]), source)
@@ -143,8 +131,7 @@ def test_no_way_leads_to_the_test_fold_before_its_audit_row(name, tiny_config):
 def test_a_search_never_opens_the_test_fold(tiny_config):
     config = tiny_config("method=softmax", "epochs=1")
     source = plan.open_faces(config)
-    spec = replace(plan.members(config, source, "s")[0].spec, search="s")
-    trial = Trial(spec, Faces(source, use_device(1, cuda=False)), CODE, lambda row: pytest.fail("it was opened"))
+    trial = working.trial(working.spec_of(config, search="s"), source, lambda row: pytest.fail("it was opened"))
     list(trial.run())
     trial.finish()
     assert hidden(trial, reachable([trial], [source]), source)
@@ -155,7 +142,7 @@ def test_the_next_trial_seals_its_own_fold(tiny_config):
     source = plan.open_faces(config)
     specs = [member.spec for member in plan.members(config, source, "s")]
     faces = Faces(source, use_device(1, cuda=False))
-    first, second = (Trial(spec, faces, CODE, lambda row: None) for spec in specs[:2])
+    first, second = (Trial(spec, faces, working.CODE, lambda row: None) for spec in specs[:2])
     assert first.split.test.tolist() != second.split.test.tolist()
     sealed = np.flatnonzero(faces.set.labels == -1)
     np.testing.assert_array_equal(sealed, second.split.test)

@@ -15,18 +15,10 @@ import pytest
 import ray
 
 from results import Store
+from tests.study import working
 
 ROOT = Path(__file__).resolve().parents[2]
-VOLATILE = {
-    "git_commit",
-    "git_dirty",
-    "seconds",
-    "setup_seconds",
-    "images_per_second",
-    "peak_memory_bytes",
-    "started_at",
-    "ended_at",
-}
+VOLATILE = {*working.MEASURED, "git_commit", "git_dirty"}
 
 
 def numbers(project, besides=()):

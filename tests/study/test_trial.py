@@ -7,24 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from results import Store
 from study import plan
 from study.errors import StudyError
-from study.faces import Faces
-from study.trial import Trial, use_device
 from tests.study import working
 
-CODE = {"git_commit": "c", "git_dirty": False}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("torch_settings")
 
 
 @pytest.fixture
@@ -32,11 +21,9 @@ def begin(tiny_config):
     """A trial of a configuration, with the audit rows that it writes."""
 
     def make(*overrides, search=None, **changes):
-        config = tiny_config(*overrides)
-        faces = plan.open_faces(config)
-        spec = replace(plan.members(config, faces, "s")[0].spec, search=search, **changes)
-        audits = []
-        return Trial(spec, Faces(faces, use_device(1, cuda=False)), CODE, audits.append), audits
+        config, audits = tiny_config(*overrides), []
+        spec = working.spec_of(config, search=search, **changes)
+        return working.trial(spec, plan.open_faces(config), audits.append), audits
 
     return make
 
@@ -93,10 +80,9 @@ def test_the_protocol_paper_keeps_the_best_epoch_on_the_test_fold(begin):
 
 def test_a_data_set_that_changed_is_refused(begin, tiny_config):
     config = tiny_config()
-    faces = plan.open_faces(config)
-    spec = replace(plan.members(config, faces, "s")[0].spec, fingerprint="0" * 64)
+    spec = working.spec_of(config, fingerprint="0" * 64)
     with pytest.raises(StudyError, match="has changed since the study was planned"):
-        Trial(spec, Faces(faces, torch.device("cpu")), CODE, print)
+        working.trial(spec, plan.open_faces(config), print)
 
 
 _FRESH = """
@@ -143,7 +129,7 @@ def numbers(root, key):
 
 def test_an_error_of_the_trial_is_a_failed_row_and_the_worker_goes_on(tiny_config, tmp_path):
     config = tiny_config("method=triplet")
-    spec = plan.members(config, plan.open_faces(config), "s")[0].spec
+    spec = working.spec_of(config)
     broken = replace(spec, learning_rate=1e30)
     worker = working.worker(broken, config, tmp_path)
     assert working.results(worker)[-1]["committed"] == "failed"

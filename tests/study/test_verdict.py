@@ -18,18 +18,10 @@ from study.config import load
 from study.errors import StudyError
 from study.faces import Faces
 from study.transfer import shared_classes, transfer_row
-from study.trial import Trial, use_device
+from study.trial import Trial
 from tests.study import working
 
-CODE = {"git_commit": "c", "git_dirty": False}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+pytestmark = pytest.mark.usefixtures("torch_settings")
 
 
 @pytest.fixture
@@ -38,10 +30,9 @@ def done(tiny_config):
 
     def make(*overrides):
         config = tiny_config("epochs=1", *overrides)
-        faces, device = plan.open_faces(config), use_device(1, cuda=False)
-        spec = plan.members(config, faces, "s")[0].spec
-        others = [Faces(_open(one["dataset"], config), device) for one in spec.evaluation.get("transfer", [])]
-        trial = Trial(spec, Faces(faces, device), CODE, lambda row: None, others)
+        spec = working.spec_of(config)
+        others = [_open(one["dataset"], config) for one in spec.evaluation.get("transfer", [])]
+        trial = working.trial(spec, plan.open_faces(config), others=others)
         list(trial.run())
         return trial, trial.finish()
 
@@ -232,7 +223,7 @@ def test_another_data_set_that_changed_is_refused(done, tiny_config, tmp_path):
         trial.spec, evaluation={"transfer": [trial.spec.evaluation["transfer"][0] | {"fingerprint": "0" * 64}]}
     )
     with pytest.raises(StudyError, match="The data set folder has changed"):
-        Trial(spec, trial.faces, CODE, print, trial._others)
+        Trial(spec, trial.faces, working.CODE, print, trial._others)
 
 
 def test_a_worker_opens_what_is_asked_for_and_commits_it(tiny_config, tmp_path):
@@ -240,7 +231,7 @@ def test_a_worker_opens_what_is_asked_for_and_commits_it(tiny_config, tmp_path):
     config = tiny_config(
         "epochs=1", "method=softmax", "evaluation.tsne=true", f"evaluation.transfer=[{{name: folder, root: {root}}}]"
     )
-    spec = plan.members(config, plan.open_faces(config), "s")[0].spec
+    spec = working.spec_of(config)
     assert working.worker(spec, config, tmp_path / "out").step()["committed"] == "done"
     store = Store(tmp_path / "out")
     filled = {name for name, table in TABLES.items() if table.per_trial and store.read(name).num_rows}

@@ -22,7 +22,6 @@ from tests.mdml import tiny_model
 from tests.study import working
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = {"git_commit": "c", "git_dirty": False}
 
 
 class Ended(BaseException):
@@ -30,24 +29,19 @@ class Ended(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
+def _end_and_trunk(monkeypatch, torch_settings):
     def end(status):
         raise Ended
 
     monkeypatch.setattr("study.worker.os._exit", end)
     monkeypatch.setitem(BACKBONES, "small", tiny_model.SMALL)
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 @pytest.fixture
 def study(tiny_config):
     """A configuration and a spec of 2 epochs on a trunk of one convolution."""
     config = tiny_config()
-    spec = plan.members(config, plan.open_faces(config), "s")[0].spec
-    return config, replace(spec, backbone="small", method="softmax", options={})
+    return config, working.spec_of(config, backbone="small", method="softmax", options={})
 
 
 def test_a_worker_that_is_lost_is_followed_by_one_that_goes_on(study, tmp_path):
@@ -145,7 +139,14 @@ def test_no_trial_suffers_from_the_worker_that_is_replaced(tiny_config, tmp_path
     store, ended = Store(tmp_path / "tables"), []
     with engine.cluster(config), Display("s", len(members), "val_accuracy") as display:
         engine.run(
-            config, Spool(store, "s"), display, "val_accuracy", CODE, ended.append, planned, worker=working.Harmed
+            config,
+            Spool(store, "s"),
+            display,
+            "val_accuracy",
+            working.CODE,
+            ended.append,
+            planned,
+            worker=working.Harmed,
         )
     assert [row["status"] for row in ended] == ["done"] * len(members)
     assert set(store.statuses().values()) == {"done"}

@@ -1,6 +1,29 @@
-"""Workers without Ray."""
+"""Trials and workers without Ray."""
 
+from dataclasses import replace
+
+from study import plan
+from study.faces import Faces
+from study.trial import Trial, use_device
 from study.worker import Worker
+
+CODE = {"git_commit": "c", "git_dirty": False}
+# What the clock and the machine say in records and rows.
+MEASURED = {
+    *("seconds", "training_seconds", "setup_seconds", "images_per_second", "started_at", "ended_at"),
+    "peak_memory_bytes",
+}
+
+
+def spec_of(config, **changes):
+    """The first trial of a study."""
+    return replace(plan.members(config, plan.open_faces(config), "s")[0].spec, **changes)
+
+
+def trial(spec, source, audit=lambda row: None, others=()):
+    """A trial on a CPU, on these faces and on others for its transfers."""
+    faces, *more = (Faces(one, use_device(1, cuda=False)) for one in (source, *others))
+    return Trial(spec, faces, CODE, audit, more)
 
 
 def asked(spec, **more):
@@ -15,7 +38,7 @@ def context(config, root, **changes):
         "cache": config["dataset"]["cache"],
         "cpus": 1,
         "gpus": 0,
-        "code": {"git_commit": "c", "git_dirty": False},
+        "code": CODE,
         "metric": "val_accuracy",
         "checkpoint": {"root": f"{root}/checkpoints", "every": None},
         "lease": None,
