@@ -11,7 +11,6 @@ from results import Store
 from study import conduct
 from study.budget import Budget, Limits, limits_of, moment
 from study.config import load
-from study.dispatch import Planned
 from study.errors import StudyError
 from study.metered import Metered
 from study.prices import price_of
@@ -131,8 +130,6 @@ def test_what_is_metered_counts_from_suggestion_to_end():
     metered = Metered(source, Budget(Limits(gpu_hours=1)), lambda: 2, expected=10, share=0.5, clock=lambda: now[0])
     assert metered.ahead == source.ahead, "so that a budget takes no demand from a cluster that scales by it"
     assert metered.over() is None
-    assert metered.ahead == ()
-    assert Metered(Planned([{"spec": "{}"}]), Budget(Limits()), lambda: 1, 0, 1).ahead == [{"spec": "{}"}]
     metered.suggest("a")
     now[0] = 100.0
     metered.on_trial_complete("a", {})
