@@ -162,7 +162,7 @@ def register(study: Study) -> None:
         "ablation": ablation.get("name"),
         "baseline": ablation.get("baseline"),
         "metric": study.metric,
-        "config": json.dumps(config, sort_keys=True),
+        "config": json.dumps(config),  # as it stands: the order of its arms is theirs in the plan and in the table
         "overrides": config["overrides"],
         "created_at": known[0]["created_at"] if known else study.begun,
         "git_commit": provenance.code()["git_commit"],

@@ -357,6 +357,8 @@ def run(
                 name="trials",
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=-1),
+                # Tune's own is on the driver's disk, which a worker on another machine cannot write to.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[recorder],
                 verbose=0,
             ),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from results import Store
-from results.errors import StoreUnavailable
+from results.errors import StoreError, StoreUnavailable
 from results.layout import Layout
 from results.schema import TABLES, TRIAL_TABLES
 from results.store import Row
@@ -70,6 +70,9 @@ class Spool:
                 return
             except StoreUnavailable as error:
                 self._delay(error)
+            except StoreError:
+                self._keep(table, name, rows)  # for the next run, by when somebody may have let it write there
+                raise
         self._keep(table, name, rows)
 
     def catch_up(self, *, now: bool = False) -> bool:

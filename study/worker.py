@@ -45,10 +45,11 @@ class Worker(Trainable):
     "retrained" where it is trained anew on purpose, and "attempt" after workers that were lost.
 
     A result holds `metric` (the search's objective), the record of the epoch and the row so far; the last one says `committed`
-    once the trial's rows are in the store, and has them as `tables` where the store cannot take them now. `waiting` says that
-    nothing could be done, `refused` that the trial must run again with more memory, `patience` how many seconds the next step may
-    take. An error of the trial is a result too: it is committed as a failed row, and the worker goes on, or is replaced where it may
-    have come to harm. A trial that finds its own checkpoint gives the records in it first, one a step.
+    once the trial's rows are in the store, and has them as `tables` where the store does not take them. `waiting` says that
+    nothing could be done, `refused` that the trial must run again with more memory, `unwritable` that the store refuses for good
+    what comes before its rows, `patience` how many seconds the next step may take. An error of the trial is a result too: it is
+    committed as a failed row, and the worker goes on, or is replaced where it may have come to harm. A trial that finds its own
+    checkpoint gives the records in it first, one a step.
     """
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
@@ -120,6 +121,11 @@ class Worker(Trainable):
             return self._commit(tables, self.last)
         except StoreUnavailable as error:
             return self._wait(error)
+        except StoreError as error:
+            self._release()
+            # It says nothing of the trial, whose row it therefore does not become: the study ends, and can go on.
+            row = failed_row(self.spec, str(error), self.context["code"])
+            return {"row": row, "unwritable": str(error), "said": "its store refuses it.", "done": True}
         except Exception as error:
             # What failed is still named by its frames, the tensors of half a step among it: let go of before anything else is tried.
             traceback.clear_frames(error.__traceback__)
@@ -194,13 +200,13 @@ class Worker(Trainable):
         return result
 
     def _commit(self, tables: dict[str, list[Row]], result: Row | None = None) -> Row:
-        """Write the rows of a trial that has ended; those that the store cannot take now travel to the driver, which keeps them."""
+        """Write the rows of a trial that has ended; those that the store does not take travel to the driver, which keeps them."""
         row = tables["trials"][0]
         row["gpu_share"] = self.share
         ended = (result or {}) | {"row": row, "committed": row["status"], "done": True}
         try:
             self.store.commit(self.spec.key, tables)
-        except StoreUnavailable:
+        except StoreError:
             return ended | {"tables": tables}
         self.keeper.ended()
         return ended

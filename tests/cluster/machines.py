@@ -61,7 +61,7 @@ class Lab:
     """A switch and machines on it, with no way out: nothing but their addresses can be reached from there.
 
     Args:
-        folder: for homes, keys and logs.
+        folder: for homes, keys and logs; it is made, and removed in the end.
         names: of the machines, each with the last number of its address.
 
     """
@@ -100,6 +100,7 @@ class Lab:
             machine.kill()
         self.switch.kill()
         self.switch.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __getitem__(self, name):
         return self.machines[name]
@@ -124,6 +125,7 @@ class Machine:
         self.lab, self.name, self.address = lab, name, address
         self.folder = lab.folder / name
         self.outer = self.init = None
+        self.spawned = []
 
     def start(self):
         """Start it with an empty disk."""
@@ -199,6 +201,10 @@ class Machine:
         enter = ["nsenter", "-t", str(self.init), "--all", "env", "-i", "-C", str(self.lab.home)]
         return [*enter, *(f"{name}={value}" for name, value in environment.items()), *(str(part) for part in command)]
 
+    def take(self, folder):
+        """Copy a folder to its home."""
+        shutil.copytree(folder, self.folder / "home" / folder.name)
+
     def run(self, *command, timeout=120, **variables):
         """Run a command there; the finished process, with its output."""
         return subprocess.run(self.inside(*command, **variables), capture_output=True, text=True, timeout=timeout)
@@ -206,9 +212,11 @@ class Machine:
     def spawn(self, log, *command, **variables):
         """Start a command there, its output in the file `log`."""
         with log.open("w") as out:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.inside(*command, **variables), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
             )
+        self.spawned.append(process)
+        return process
 
     def cut(self):
         """Cut it off the network; it runs on."""
@@ -223,7 +231,10 @@ class Machine:
         if self.outer is not None:
             os.kill(self.init or self.outer.pid, signal.SIGKILL)
             self.outer.wait()
+        for process in self.spawned:
+            process.wait()
         self.outer = self.init = None
+        self.spawned.clear()
 
     def processes(self):
         """Command lines of what runs there."""

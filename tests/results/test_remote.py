@@ -1,15 +1,10 @@
 """Requests to S3 that fail, for a while or for good."""
 
-import http.server
-import json
 import os
 import pickle
 import random
-import re
 import threading
 import time
-from contextlib import contextmanager
-from datetime import datetime, timezone
 
 import pytest
 
@@ -17,31 +12,10 @@ from results import Store, StoreError, StoreUnavailable, remote
 from results.refusals import refusal_of
 from results.remote import ABSENT, Remote
 from tests.results.fakes import content, fake_ablation, fake_trial
+from tests.results.s3_faults import AWAY, away, credentials, expiring, key_of, read_only, unreliable
 from tests.results.s3_server import DROP, OTHERS, Answer
 
 pytestmark = pytest.mark.slow
-SLOW_DOWN, BROKEN, AWAY = (503, "SlowDown"), (500, "InternalError"), (503, "ServiceUnavailable")
-
-
-def unreliable(share, seed=0):
-    """A share of the requests fails, of those half after the server has done what was asked."""
-    rng = random.Random(seed)
-
-    def fault(method, path, headers):
-        if rng.random() >= share:
-            return None
-        kind = rng.choice([SLOW_DOWN, BROKEN, AWAY, DROP])
-        return DROP if kind is DROP else Answer(*kind, after=rng.random() < 0.5)
-
-    return fault
-
-
-def read_only(method, path, headers):
-    return Answer(403, "AccessDenied") if method != "GET" else None
-
-
-def away(method, path, headers):
-    return DROP
 
 
 def test_an_object(s3):
@@ -219,42 +193,6 @@ def test_whether_results_can_be_written_is_tried_and_leaves_nothing(s3):
         far.check_writable()
 
 
-@contextmanager
-def credentials(seconds):
-    """A server of credentials that expire after so many seconds; gives its address and which keys it gave when."""
-    given = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            now = time.time()
-            if not given or now - given[-1][1] >= seconds - 0.3:  # a moment earlier: an answer takes its time
-                given.append((OTHERS[len(given)], now))
-            (key, secret), since = given[-1]
-            end = datetime.fromtimestamp(since + seconds, timezone.utc).isoformat()
-            answer = {"AccessKeyId": key, "SecretAccessKey": secret, "Token": None, "Expiration": end}
-            data = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/role", given
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def key_of(headers):
-    """Which key a request is signed with."""
-    return re.search(r"Credential=(\w+)/", headers["Authorization"])[1]
-
-
 def test_credentials_that_expire_all_the_time_are_renewed(s3, monkeypatch):
     seconds, rows = float(os.environ.get("CREDENTIALS_SECONDS", "1.5")), []
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -262,14 +200,7 @@ def test_credentials_that_expire_all_the_time_are_renewed(s3, monkeypatch):
     with credentials(seconds) as (address, given):
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", address)
         used = set()
-
-        def fault(method, path, headers):
-            key = key_of(headers)
-            used.add(key)
-            [since] = [since for (known, _), since in given if known == key]
-            return Answer(400, "ExpiredToken") if time.time() > since + seconds else None
-
-        s3.fault = fault
+        s3.fault = expiring(given, seconds, used)
         far = Store("s3://bucket/expiring")
         begun = time.monotonic()
         while time.monotonic() - begun < 4 * seconds:

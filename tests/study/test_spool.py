@@ -137,10 +137,16 @@ def test_a_catching_up_that_is_cut_off_goes_on_where_it_was(store, clock, expect
     assert content(store) == expected
 
 
-def test_a_store_that_refuses_for_good_is_an_error(store, clock):
-    store.closed = True
-    with pytest.raises(StoreError, match="read only"):
-        Spool(store, "demo", clock).commit("a", fake_trial("a"))
+def test_a_store_that_refuses_for_good_is_an_error_and_the_next_run_has_the_rows(store, clock, expected):
+    store.closed, spool = True, Spool(store, "demo", clock)
+    for key in "abc":
+        with pytest.raises(StoreError, match="read only"):
+            spool.commit(key, fake_trial(key, whole=True))
+    store.closed = False
+    spool = Spool(store, "demo", clock)
+    spool.write("members", "demo", [{"study": "demo", "arm": "dual", "index": 0, "trial_key": "a"}])
+    assert spool.catch_up(now=True)
+    assert content(store) == expected
 
 
 def test_attempts_become_rarer_up_to_a_bound(store, clock):
