@@ -113,6 +113,10 @@ class Recorder(TrialProgressCallback):
         if self.reasons.get(trial.trial_id) == "budget":  # not committed, so that --resume trains it to its end
             self.display.dropped(trial.trial_id, f"{row['arm']} is cut off: the budget ends before it does.")
             return
+        if "unwritable" in last:
+            self.refused = StoreError(last["unwritable"])
+            self.display.dropped(trial.trial_id, f"{row['arm']} is not recorded: its store refuses it.")
+            return
         if said := last.get("refused") or last.get("said"):
             self.display.dropped(trial.trial_id, f"{row['arm']} runs again: {said}")
             return

@@ -125,7 +125,7 @@ class Worker(Trainable):
             self._release()
             # It says nothing of the trial, whose row it therefore does not become: the study ends, and can go on.
             row = failed_row(self.spec, str(error), self.context["code"])
-            return {"row": row, "unwritable": str(error), "said": "its store refuses it.", "done": True}
+            return {"row": row, "unwritable": str(error), "done": True}
         except Exception as error:
             # What failed is still named by its frames, the tensors of half a step among it: let go of before anything else is tried.
             traceback.clear_frames(error.__traceback__)

@@ -231,6 +231,11 @@ class Machine:
         if self.outer is not None:
             os.kill(self.init or self.outer.pid, signal.SIGKILL)
             self.outer.wait()
+            # The kernel would do so later, and the next machine of this name needs the port.
+            switch = str(self.lab.switch.pid)
+            subprocess.run(
+                ["nsenter", "-t", switch, "--net", "ip", "link", "del", self._port], capture_output=True, check=False
+            )
         for process in self.spawned:
             process.wait()
         self.outer = self.init = None
