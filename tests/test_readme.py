@@ -37,7 +37,7 @@ def test_it_names_both_commands():
 
 
 def test_make_knows_every_target_of_the_readme():
-    for target in ["search", "test", "test-slow", "lint", "bench", ".venv"]:
+    for target in ["search", "test", "test-slow", "test-cluster", "lint", "bench", ".venv"]:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
