@@ -13,7 +13,7 @@ import torch
 
 from mdml.models import BACKBONES
 from mdml.train import TrainingError
-from results import Store
+from results import Store, StoreError
 from study import health, plan
 from study.health import SLACK, Health, holdings
 from study.lease import LEAST, MORE, TIMES, patience
@@ -70,6 +70,25 @@ def test_without_checkpoints_a_trial_begins_anew(study, tmp_path):
     follower = working.worker(spec, config, tmp_path / "a", checkpoint=kept | {"every": 0})
     working.results(follower)
     assert follower.trial.resumed_epochs is None
+
+
+def test_what_a_store_refuses_for_good_is_no_failure_of_the_trial(study, tmp_path, monkeypatch):
+    config, spec = study
+
+    def refuse(*arguments):
+        raise StoreError("It is read-only.")
+
+    made = working.worker(spec, config, tmp_path / "tables")
+    with monkeypatch.context() as patch:
+        patch.setattr(made.store, "commit", refuse)
+        *_, last = working.results(made)
+    assert (last["row"]["status"], last["tables"]["trials"]) == ("done", [last["row"]])
+    made.reset_config(working.asked(spec))
+    monkeypatch.setattr(made.store, "write", refuse)  # of the audit row, without which the test fold stays closed
+    *_, last = working.results(made)
+    assert last["unwritable"] == "It is read-only."
+    assert not {"committed", "tables"} & set(last)
+    assert Store(tmp_path / "tables").statuses() == {}
 
 
 @pytest.mark.parametrize(("error", "harmed"), [(TrainingError("not finite"), False), (RuntimeError("segment"), True)])
