@@ -73,9 +73,10 @@ def study(tmp_path, s3, monkeypatch):
     return project, ["method=softmax", "seeds=4", "study=far", *tiny, f"storage.root={root}"], root
 
 
-def undisturbed(tmp_path):
-    near = Project(tmp_path / "near")
-    near.folder.mkdir()
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What the store of that study holds where nothing happens."""
+    near = Project(tmp_path_factory.mktemp("near"))
     near.run("method=softmax", "seeds=4", "study=far", *near.tiny)
     return content(Store(near.tables))
 
@@ -91,7 +92,7 @@ def until_done(process):
 
 
 def test_an_outage_failing_requests_and_expiring_credentials_cost_no_row_and_double_none(
-    study, s3, tmp_path, monkeypatch
+    study, undisturbed, s3, monkeypatch
 ):
     """All of them at a time. `OUTAGE_SECONDS=60 CREDENTIALS_SECONDS=30` are a minute without S3 and credentials for half of one."""
     project, asked, root = study
@@ -118,10 +119,12 @@ def test_an_outage_failing_requests_and_expiring_credentials_cost_no_row_and_dou
     s3.fault = lambda *request: None
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    assert content(Store(root)) == undisturbed(tmp_path)
+    assert content(Store(root)) == undisturbed
 
 
-def test_a_bucket_that_turns_read_only_ends_the_study_with_a_sentence_and_it_goes_on_later(study, s3, tmp_path):
+def test_a_bucket_that_turns_read_only_ends_the_study_with_a_sentence_and_it_goes_on_later(
+    study, undisturbed, s3, tmp_path
+):
     project, asked, root = study
     process = project.start(*asked)
     said = until_done(process)
@@ -134,4 +137,4 @@ def test_a_bucket_that_turns_read_only_ends_the_study_with_a_sentence_and_it_goe
     s3.fault = lambda *request: None
     assert before == content(Store(root))
     project.run("--resume", "far", f"storage.root={root}", f"dataset.cache={tmp_path / 'cache'}")
-    assert content(Store(root)) == undisturbed(tmp_path)
+    assert content(Store(root)) == undisturbed
