@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before NumPy comes
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import duckdb

@@ -7,6 +7,7 @@ python results/query.py --tables
 python results/query.py --columns TABLE
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -26,9 +27,10 @@ class Needless:
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # run as a file, Python would look for modules in results/
     sys.meta_path.insert(0, Needless)
+    # Before NumPy comes: its products are small here, and OpenBLAS's threads wait for the next by turning round.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse  # noqa: E402 - the path comes first
-import os  # noqa: E402
 import re  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from typing import NoReturn  # noqa: E402
