@@ -92,7 +92,9 @@ def _command(arguments: list[str]) -> int:
 
 
 def _check(cluster: Cluster, offline: bool) -> None:
-    """Raise StudyError with everything that is wrong."""
+    """Raise StudyError with everything that is wrong; makes the token where there is none yet, which every machine is to get."""
+    if not _TOKEN.exists():
+        _ray("get-auth-token", "--generate", quiet=True)
     wrong = cluster_file.problems(cluster, ROOT)
     if not wrong and not offline and cluster["provider"]["type"] == "aws":
         from study import cluster_account
@@ -141,6 +143,9 @@ def _cost(cluster: Cluster) -> int:
     print(
         f"At most: {most:.2f} USD an hour, {24 * most:.2f} a day, {730 * most:.0f} a month, and what S3 keeps and sends."
     )
+    print(
+        "Prices are of the months in brackets, as study/conf/cluster/prices.csv has them, and not today's: it says how to check them."
+    )
     return 0
 
 
@@ -160,8 +165,6 @@ def _begun(arguments: Sequence[str], cluster: Cluster | None, **options: Any) ->
 
 
 def _up(cluster: Cluster, path: Path, offline: bool) -> int:
-    if not _TOKEN.exists():
-        _ray("get-auth-token", "--generate", quiet=True)
     _check(cluster, offline)
     return _ray("up", "--yes", "--disable-usage-stats", "--no-config-cache", str(path), cluster=cluster)
 
@@ -214,9 +217,7 @@ def _jobs(path: Path) -> Iterator[Any]:
 
 
 def _submit(cluster: Cluster, path: Path, arguments: list[str], follow: str | None) -> int:
-    results = (cluster.get("metadata") or {}).get("results")
-    if results and not any(argument.startswith("storage.root=") for argument in arguments):
-        arguments = [*arguments, f"storage.root={results}"]
+    arguments = _placed(arguments, (cluster.get("metadata") or {}).get("results"))
     if not follow and _ray("rsync-up", str(path), cluster=cluster, quiet=True):
         raise StudyError(
             f"Expected a cluster of {path.name} that is up, found none: begin with python study/cluster.py up."
@@ -239,6 +240,27 @@ def _submit(cluster: Cluster, path: Path, arguments: list[str], follow: str | No
         print(f"The job {job} ended {end.status}: {end.message}", file=sys.stderr)
         return 1
     return int(end.driver_exit_code)
+
+
+def _placed(arguments: list[str], results: str | None) -> list[str]:
+    """Arguments of study/run.py with the places that all machines see; faces are kept beside the results.
+
+    Raises:
+        StudyError: where a place would be another one there.
+
+    """
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    root = given.get("dataset.root", "/").strip("\"'")
+    if not root.startswith("/") and "://" not in root:
+        raise StudyError(
+            f"Expected dataset.root to be an absolute path, which names the same faces on every machine, found {root}."
+        )
+    if not results:
+        return arguments
+    places = {"storage.root": results}
+    if "--simulate" not in arguments:
+        places["dataset.cache"] = f"{results.removesuffix('/results')}/faces"
+    return [*arguments, *(f"{name}={place}" for name, place in places.items() if name not in given)]
 
 
 async def _print_log(client: Any, job: str) -> None:

@@ -91,47 +91,55 @@ def _group(session: boto3.Session, group: str) -> Iterator[str]:
 
 
 def _quota(session: boto3.Session, cluster: Cluster, name: str) -> Iterator[str]:
-    node = cluster["available_node_types"][name]
-    instance = node["node_config"]["InstanceType"]
-    spot = "InstanceMarketOptions" in node["node_config"]
+    config, count = cluster["available_node_types"][name]["node_config"], _count(cluster, name)
+    instance = config["InstanceType"]
     codes = _QUOTAS.get(re.sub(r"[^a-z].*", "", instance)[:1], _QUOTAS["m"])
-    try:
-        kinds = session.client("ec2").describe_instance_types(InstanceTypes=[instance])["InstanceTypes"]
-        quota = session.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=codes[spot])
-    except (BotoCoreError, ClientError) as error:
-        yield f"Expected AWS to know {instance} and your quota of it, found that it says: {_said(error)}."
-        return
-    count = (
+    # A machine from spot may have to be rented on demand instead.
+    for code in codes if "InstanceMarketOptions" in config else codes[:1]:
+        try:
+            kinds = session.client("ec2").describe_instance_types(InstanceTypes=[instance])["InstanceTypes"]
+            quota = session.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]
+        except (BotoCoreError, ClientError) as error:
+            yield f"Expected AWS to know {instance} and your quota of it, found that it says: {_said(error)}."
+            return
+        need, may = count * kinds[0]["VCpuInfo"]["DefaultVCpus"], quota["Value"]
+        if need > may:
+            yield (
+                f"Expected a quota of {need} vCPUs for {count} x {instance} ({name}), found {may:g} in {quota.get('QuotaName', code)}: "
+                "ask for more under Service Quotas, or lower max_workers."
+            )
+
+
+def _count(cluster: Cluster, name: str) -> int:
+    """How many machines of a type there are at most."""
+    most = int(cluster["max_workers"])
+    return (
         1
         if name == cluster["head_node_type"]
-        else min(node.get("max_workers", cluster["max_workers"]), cluster["max_workers"])
+        else min(cluster["available_node_types"][name].get("max_workers", most), most)
     )
-    need, may = count * kinds[0]["VCpuInfo"]["DefaultVCpus"], quota["Quota"]["Value"]
-    if need > may:
-        title = quota["Quota"].get("QuotaName", codes[spot])
-        yield (
-            f"Expected a quota of {need} vCPUs for {count} x {instance} ({name}), found {may:g} in {title}: ask for more under Service "
-            "Quotas, or lower max_workers."
-        )
 
 
 def cost(cluster: Cluster) -> list[tuple[str, int, float, str]]:
     """What a cluster costs: (what, how many at most, USD an hour of one, where the price is from).
 
+    Machines from spot have two lines, since they are rented on demand where there is none to spare.
+
     Raises:
         StudyError: where the table of prices lacks an instance type.
 
     """
-    region, most, rows = cluster["provider"]["region"], cluster["max_workers"], []
+    region, rows = cluster["provider"]["region"], []
     for name, node in cluster["available_node_types"].items():
         config = node["node_config"]
         price = price_of(config["InstanceType"], region)
-        spot = "InstanceMarketOptions" in config
-        an_hour = price.spot if spot else price.on_demand
-        if an_hour is None:
-            raise StudyError(f"prices.csv has no spot price of {price.instance} in {region}: add one.")
         disks = sum(disk["Ebs"]["VolumeSize"] for disk in config.get("BlockDeviceMappings", []))
-        count = 1 if name == cluster["head_node_type"] else min(node.get("max_workers", most), most)
-        kind = "spot, as it was" if spot else "on demand"
-        rows.append((f"{name} ({price.instance})", count, an_hour + disks * _DISK / _MONTH, f"{kind}, {price.as_of}"))
+        prices = {"on demand": price.on_demand}
+        if "InstanceMarketOptions" in config:
+            if price.spot is None:
+                raise StudyError(f"prices.csv has no spot price of {price.instance} in {region}: add one.")
+            prices = {"spot, as it was": price.spot, "on demand, where spot has none": price.on_demand}
+        for kind, an_hour in prices.items():
+            source = f"{kind}, {price.as_of}"
+            rows.append((f"{name} ({price.instance})", _count(cluster, name), an_hour + disks * _DISK / _MONTH, source))
     return rows

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from results.remote import ADDRESS
 from study.config import nearest
 from study.errors import StudyError
 
@@ -105,6 +106,9 @@ def _general(cluster: Cluster, root: Path) -> Iterator[str]:
         if not (root / Path(str(source)).expanduser()).exists():
             hint = ": make one with `ray get-auth-token --generate`" if str(target).endswith("auth_token") else ""
             yield f"Expected file_mounts to name what is there, found {source} (to be {target}), which is not{hint}."
+    results = (cluster.get("metadata") or {}).get("results")
+    if results and _PLACEHOLDER not in results and not ADDRESS.fullmatch(results):
+        yield f"Expected metadata.results to be s3://BUCKET/PREFIX, found {results}."
     for where in ("head_start_ray_commands", "worker_start_ray_commands"):
         start = " ".join(cluster.get(where) or [])
         if "RAY_AUTH_MODE=token" not in start:
@@ -118,12 +122,28 @@ def _provider(cluster: Cluster) -> Iterator[str]:
     types = cluster.get("available_node_types")
     if cluster["provider"].get("type") != "aws":
         return
+    provider = cluster["provider"]
+    region, zones = str(provider.get("region")), str(provider.get("availability_zone") or "")
+    for zone in filter(None, (part.strip() for part in zones.split(","))):
+        if not re.fullmatch(re.escape(region) + "[a-z]", zone):
+            yield f"Expected provider.availability_zone to be zones of the region {region}, as in {region}a, found {zone}."
     if not isinstance(types, dict):
         yield "Expected available_node_types to describe a head and workers, found none."
         return
-    for name, node in types.items():
-        if isinstance(node, dict) and isinstance(node.get("node_config"), dict):
-            yield from _node(name, node, name == cluster.get("head_node_type"))
+    nodes = {
+        name: node
+        for name, node in types.items()
+        if isinstance(node, dict) and isinstance(node.get("node_config"), dict)
+    }
+    for name, node in nodes.items():
+        yield from _node(name, node, name == cluster.get("head_node_type"))
+    spot = [name for name, node in nodes.items() if node["node_config"].get("InstanceMarketOptions")]
+    start = " ".join(cluster.get("head_start_ray_commands") or [])
+    if spot and not re.search(r"study\.spot_first.*--autoscaling-config=~/autoscaler\.yaml", start):
+        yield (
+            f"Expected head_start_ray_commands to run study.spot_first and to start Ray with --autoscaling-config=~/autoscaler.yaml, found "
+            f"neither or one: where AWS has no spot machine for {spot[0]}, Ray would ask for it for ever."
+        )
 
 
 def _node(name: str, node: Cluster, head: bool) -> Iterator[str]:
@@ -141,6 +161,9 @@ def _node(name: str, node: Cluster, head: bool) -> Iterator[str]:
     ):
         if not config.get(key):
             yield f"Expected {where}.node_config.{key}, as in {example}, found none."
+    for group in config.get("SecurityGroupIds") or []:
+        if not re.fullmatch("sg-[0-9a-f]+", str(group)) and _PLACEHOLDER not in str(group):
+            yield f"Expected {where}.node_config.SecurityGroupIds to hold ids of groups, as in sg-0123456789abcdef0, found {group}."
     if (config.get("MetadataOptions") or {}).get("HttpTokens") != "required":
         yield f"Expected {where}.node_config.MetadataOptions.HttpTokens to be required (IMDSv2), found another or none."
     disks = [disk.get("Ebs") or {} for disk in config.get("BlockDeviceMappings") or [{}] if isinstance(disk, dict)]

@@ -96,11 +96,11 @@ def room_of(config: Config) -> Room:
     """What the study's trials run on: this machine, or the cluster that RAY_ADDRESS names."""
     wanted = config["cluster"]
     if os.environ.get("RAY_ADDRESS"):
-        from study import engine
+        from study import engine, growth
 
         with engine.cluster(config):
-            resources = engine.ray.cluster_resources()
-        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+            resources = growth.resources(wanted["gpus_per_trial"])
+        cpus, gpus = resources["CPU"], resources["GPU"]
     else:
         cpus, gpus = wanted["cpus"] or os.cpu_count() or 1, _devices()
     share = wanted["gpus_per_trial"]
@@ -201,10 +201,10 @@ def _tried(study: Study, spec: TrialSpec) -> list[Sample]:
         # What a process has taken of a GPU it keeps until it ends, and this one lives as long as the study.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(try_out, *given).result()
-    from study import engine
+    from study import engine, growth
 
     with engine.cluster(config):
-        share = gpus if gpus is not None else (1 if engine.ray.cluster_resources().get("GPU") else 0)
+        share = gpus if gpus is not None else (1 if growth.resources(gpus)["GPU"] else 0)
         remote = engine.ray.remote(num_cpus=config["cluster"]["cpus_per_trial"], num_gpus=share)(try_out)
         cpus = config["cluster"]["cpus_per_trial"]
         found: list[Sample] = engine.ray.get(remote.remote(spec.json(), config["dataset"]["cache"], cpus, share > 0))

@@ -25,6 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mdml import evaluation
 from mdml.augmentation import augmentation
 from results import Store
+from study import growth
 from study.config import Config
 from study.trial import Trial
 
@@ -173,7 +174,7 @@ def shares(config: Config, metric: str, store: Store) -> Shares:
 
     """
     given = config["cluster"]["gpus_per_trial"]
-    if given == 0 or (given is None and not _gpus()):
+    if given == 0 or (given is None and not growth.resources(given)["GPU"]):
         return NoShares()
     if given is None and TIMES & {metric, config["search"]["cost"] if config["kind"] == "search" else None}:
         given = 1.0
@@ -215,14 +216,6 @@ def measure(trial: Trial, device: torch.device) -> Measured:
     free, memory = torch.cuda.mem_get_info(device)
     peak = torch.cuda.max_memory_reserved(device)
     return Measured(peak, memory - free - torch.cuda.memory_reserved(device), memory)
-
-
-def _gpus() -> bool:
-    """Whether trials run on GPUs: there are some, or the cluster starts nodes with some when they are asked for."""
-    if ray.cluster_resources().get("GPU"):
-        return True
-    scales = ray._private.state.state.get_max_resources_from_cluster_config()
-    return bool(scales and scales.get("GPU"))
 
 
 def _most(cpus_per_trial: int) -> int:

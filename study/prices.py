@@ -55,7 +55,7 @@ def price_of(instance: str, region: str | None) -> Price:
 
     """
     with FILE.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     found = [row for row in rows if row["instance_type"] == instance and region in (None, row["region"])]
     if not found:
         known = sorted({row["instance_type"] for row in rows if region in (None, row["region"])})

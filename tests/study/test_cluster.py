@@ -12,6 +12,7 @@ from results import Store
 from results.errors import StoreUnavailable
 from study import cluster_file
 from study.config import ROOT
+from study.errors import StudyError
 from study.spool import Spool
 from tests.results.fakes import fake_trial
 
@@ -60,7 +61,7 @@ def change(path, value):
     return apply
 
 
-WORKER = "available_node_types/gpu_spot"
+WORKER = "available_node_types/gpu"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,17 @@ WORKER = "available_node_types/gpu_spot"
         (change(f"{WORKER}/node_config/SecurityGroupIds", None), "lets the whole world in by SSH"),
         (change(f"{WORKER}/node_config/MetadataOptions", {"HttpTokens": "optional"}), "IMDSv2"),
         (change(f"{WORKER}/node_config/BlockDeviceMappings", None), "Encrypted: true"),
+        (change(f"{WORKER}/node_config/SecurityGroupIds", ["default"]), "as in sg-0123456789abcdef0, found default"),
+        (
+            change("provider/region", "eu-central-1"),
+            "zones of the region eu-central-1, as in eu-central-1a, found us-west-2a",
+        ),
+        (
+            change("metadata/results", "bucket/results"),
+            "Expected metadata.results to be s3://BUCKET/PREFIX, found bucket/results",
+        ),
         (change("head_start_ray_commands", ["ray start --head --dashboard-host=0.0.0.0"]), "found 0.0.0.0"),
+        (change("head_start_ray_commands", ["RAY_AUTH_MODE=token ray start --head"]), "Ray would ask for it for ever"),
         (change("worker_start_ray_commands", ["ray start"]), "RAY_AUTH_MODE=token"),
         (change("available_node_types/head/resources", {}), "the head trains nothing"),
     ],
@@ -114,6 +125,32 @@ def test_the_price_is_capped_and_told(capsys):
 
     assert cluster.main(["cost"]) == 0
     assert "At most: 3.38 USD an hour" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "added"),
+    [
+        (["--search"], ["storage.root=s3://b/results", "dataset.cache=s3://b/faces"]),
+        (["--search", "storage.root=s3://b/x", "dataset.cache=s3://b/y"], []),
+        (["--resume", "far", "storage.root=s3://b/x"], ["dataset.cache=s3://b/faces"]),
+        (["--simulate", "study=far"], ["storage.root=s3://b/results"]),
+    ],
+)
+def test_what_is_submitted_finds_its_places_in_the_bucket(arguments, added):
+    from study.cluster import _placed
+
+    assert _placed(arguments, "s3://b/results") == [*arguments, *added]
+    assert _placed(arguments, None) == arguments
+
+
+def test_a_folder_that_means_another_one_there_is_refused():
+    from study.cluster import _placed
+
+    with pytest.raises(
+        StudyError, match="an absolute path, which names the same faces on every machine, found my_faces"
+    ):
+        _placed(["--search", "dataset.root=my_faces"], None)
+    assert _placed(["--search", 'dataset.root="/data/CK+"'], None)
 
 
 def test_set_up_is_valid_bash():
