@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Quick(Worker):
 
     def step(self) -> dict[str, Any]:
         """Its rows, and done."""
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         records: list[dict[str, Any]] = [{"epoch": epoch, "val_accuracy": 0.5, "slices": []} for epoch in (1, 2, 3)]
         row = spec_row(self.spec) | {"status": "done", "epochs": 3, "started_at": now, "ended_at": now}
         self.store.commit(self.spec.key, {"trials": [row], **curves(self.spec.key, records)})

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def generate(root: Path, total: int) -> Store:
     epoch = np.concatenate([np.arange(1, count + 1) for count in trained])
     accuracy = (rng.beta(4, 2, total)[numbers] * (1 - np.exp(-epoch / 3)) + rng.normal(0, 0.02, len(epoch))).clip(0, 1)
     pace = rng.gamma(9, 3, total)
-    seconds, begun = pace * trained + 3, int(datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp() * 1e6)
+    seconds, begun = pace * trained + 3, int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6)
     last = np.cumsum(trained) - 1
     start = begun + 12_000_000 + ((np.cumsum(seconds) - seconds) * 1e6).astype(np.int64)
     same: dict[str, Any] = {"study": ["generated"] * total, "trial_key": keys}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from study.errors import StudyError
@@ -113,7 +113,7 @@ def moment(text: Any, now: float) -> float:
             raise StudyError(
                 f"Expected budget.deadline to be a UTC time such as 2026-11-24T08:00 or a duration such as 8h, found {str(text)!r}."
             ) from None
-    found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
     if found.timestamp() <= now:
         raise StudyError(
             f"Expected budget.deadline to be later than now, {_clock(now)}, found {_clock(found.timestamp())}."
@@ -212,4 +212,4 @@ class Budget:
 
 
 def _clock(moment: float) -> str:
-    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -58,7 +58,7 @@ class Study:
     new: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     left: str | None = None
-    begun: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
     warm: list[Any] = field(default_factory=list)
 
     @property

@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -67,7 +67,7 @@ class Trial:
     def __init__(
         self, spec: TrialSpec, faces: Faces, code: Row, audit: Callable[[Row], None], others: Sequence[Faces] = ()
     ) -> None:
-        self.started_at, self._start = datetime.now(timezone.utc), time.perf_counter()
+        self.started_at, self._start = datetime.now(UTC), time.perf_counter()
         transfers = spec.evaluation.get("transfer", [])
         planned = [(spec.dataset, spec.fingerprint), *((one["dataset"], one["fingerprint"]) for one in transfers)]
         for (dataset, fingerprint), found in zip(planned, [faces, *others], strict=True):
@@ -229,7 +229,7 @@ class Trial:
                 if self.session and self.session.notes
                 else None,
                 "started_at": self.started_at,
-                "ended_at": datetime.now(timezone.utc),
+                "ended_at": datetime.now(UTC),
             }
             | machine_row(images.device)
         )
@@ -241,7 +241,7 @@ class Trial:
     def _open_test_fold(self) -> None:
         row = {
             "trial_key": self.spec.key,
-            "opened_at": datetime.now(timezone.utc),
+            "opened_at": datetime.now(UTC),
             "protocol": self.spec.protocol,
             "host": platform.node(),
             "git_commit": self._code["git_commit"],

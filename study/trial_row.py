@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def failed_row(spec: TrialSpec, reason: str, code: Row) -> Row:
             "host": platform.node(),
             "source_hash": provenance.source_hash(spec.method),
             "versions": provenance.versions(),
-            "ended_at": datetime.now(timezone.utc),
+            "ended_at": datetime.now(UTC),
         }
     )
 

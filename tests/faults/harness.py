@@ -16,7 +16,7 @@ import shutil
 import types
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ KINDS = {
     "late": "a report comes after those of another trial",
 }
 TIMES = {"seconds", "setup_seconds", "images_per_second", "started_at", "ended_at", "opened_at", "created_at"}
-START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Killed(BaseException):

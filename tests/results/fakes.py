@@ -10,7 +10,7 @@ from PIL import Image
 
 from results.schema import TABLES
 
-START = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+START = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 CLASSES = ("anger", "happiness", "sadness")
 _FILE = io.BytesIO()
 Image.new("RGB", (8, 6), (200, 30, 60)).save(_FILE, "PNG")

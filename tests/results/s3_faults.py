@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from tests.results.s3_server import DROP, OTHERS, Answer
 
@@ -46,7 +46,7 @@ def credentials(seconds):
             if not given or now - given[-1][1] >= seconds - 0.3:  # a moment earlier: an answer takes its time
                 given.append((OTHERS[len(given) % len(OTHERS)], now))
             (key, secret), since = given[-1]
-            end = datetime.fromtimestamp(since + seconds, timezone.utc).isoformat()
+            end = datetime.fromtimestamp(since + seconds, UTC).isoformat()
             answer = {"AccessKeyId": key, "SecretAccessKey": secret, "Token": None, "Expiration": end}
             data = json.dumps(answer).encode()
             self.send_response(200)

@@ -52,7 +52,7 @@ def test_numpy_scalars_and_other_time_zones_are_taken():
     row = {"fold": np.int64(3), "seconds": np.float32(0.5), "ended_at": datetime.datetime(2026, 1, 1, 2, tzinfo=zone)}
     found = table_of("trials", [row]).to_pylist()[0]
     assert (found["fold"], found["seconds"]) == (3, 0.5)
-    assert found["ended_at"] == datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+    assert found["ended_at"] == datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def test_the_fakes_fit_the_schema():

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -171,7 +171,7 @@ def test_a_study_that_its_budget_ends_says_what_is_left_and_is_resumed_with_a_la
     times = {"seconds": 0.0011, "setup_seconds": 0.001, "epochs": 1, "epochs_planned": 1, "train_images": 14}
     like = {"method": "triplet", "image_size": 16, "batch_size": 32, "device": device_name("cpu"), "threads": 1}
     config = json.dumps({"backbone": "resnet18"})
-    known = {"trial_key": "k", "status": "done", "config": config, "ended_at": datetime.now(timezone.utc)}
+    known = {"trial_key": "k", "status": "done", "config": config, "ended_at": datetime.now(UTC)}
     Store(project.tables).commit("k", {"trials": [known | like | times]})
     study = ["method=triplet", "seeds=4", "study=b", "cluster.workers=1", *project.tiny, "epochs=20"]
     out = project.run(*study, "budget.gpu_hours=0.0037", status=1).out

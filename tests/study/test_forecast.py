@@ -1,7 +1,7 @@
 """A forecast against arithmetic, what it is made of, and what would fit."""
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,7 +75,7 @@ def test_like_trials_are_of_the_same_kind_and_device(tmp_path):
     other = {"b": {"device": "cpu: B"}, "c": {"status": "failed"}, "d": {"image_size": 48}, "e": {"threads": 2}}
     for key, changes in {"a": {}, **other, "f": {"config": {"backbone": "vgg", "search": None}}}.items():
         config = changes.pop("config", {"backbone": "resnet18", "search": "s"})
-        ended = {"ended_at": datetime.now(timezone.utc), "config": json.dumps(config)}
+        ended = {"ended_at": datetime.now(UTC), "config": json.dumps(config)}
         store.commit(key, {"trials": [row | {"trial_key": key} | ended | changes]})
     assert like_samples(store, {KIND}, "cpu: A", 1) == {KIND: [Sample(2.0, 20 / 10 / 100, fraction=0.5)]}
     assert len(like_samples(store, {KIND}, "cpu", None)[KIND]) == 3

@@ -1,7 +1,7 @@
 """The simulator against a naive one, its conservation laws, and (slow) against a real search."""
 
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -242,7 +242,7 @@ def test_extensions_can_be_refused_and_a_goal_has_its_cheapest_setup():
 
 def test_gaps_are_those_of_a_worker():
     """Two workers; the second trial of the first begins 2 s after its first one's end, a pause of an hour is none."""
-    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
 
     def span(begin, end):
         return "host", start + timedelta(seconds=begin), start + timedelta(seconds=end)

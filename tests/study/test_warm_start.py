@@ -1,7 +1,7 @@
 """What other searches in the store tell a new one."""
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from optuna.trial import TrialState
@@ -15,7 +15,7 @@ from study.space import Space
 from study.trial_row import spec_row
 from tests.study.searching import Answer, Tables, complete, objective, play, searcher
 
-THEN = datetime(2026, 1, 1, tzinfo=timezone.utc)
+THEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def mixed(spec):

@@ -19,6 +19,11 @@ fi
 umask 077
 wanted=$(cat "$project/pyproject.toml" "$project/constraints.txt" | sha256sum)
 if [ "$(cat "$venv/.ready" 2>/dev/null || true)" != "$wanted" ]; then
+    # All machines of a cluster need the same minor version of Python: they have one image.
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+        echo "Expected python3 to be 3.11 or later, found $(python3 --version 2>&1): choose an image that has it, as Ubuntu 24.04 does." >&2
+        exit 2
+    }
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || {
         sudo -n apt-get update -qq && sudo -n apt-get install -y -qq python3-venv && python3 -m venv --clear "$venv"
     }
