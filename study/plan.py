@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -196,6 +197,11 @@ def check(config: Config) -> None:
     ]
     if resources["gpus_per_trial"] is not None and resources["gpus_per_trial"] < 0:
         problems.append(f"Expected cluster.gpus_per_trial not to be negative, found {resources['gpus_per_trial']}.")
+    if resources["join"] and not os.environ.get("RAY_ADDRESS"):
+        problems.append(
+            "Expected RAY_ADDRESS to name the cluster to join (HOST:PORT, or auto on a machine of it), found none: set it, or leave out "
+            "cluster=existing."
+        )
     if config["fold_rule"] not in RULES:
         problems.append(f"Expected fold_rule to be {' or '.join(RULES)}, found {config['fold_rule']!r}.")
     given = config["given"]
