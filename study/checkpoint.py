@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
@@ -233,7 +234,10 @@ def unpack(data: bytes) -> Row:
     size = hashlib.sha256().digest_size
     if len(data) < size or hashlib.sha256(memoryview(data)[size:]).digest() != data[:size]:
         raise ValueError(f"expected {size} bytes of SHA-256 and what they are of, found {len(data)} bytes")
-    tensors = read_tensors(data[size:])
+    try:
+        tensors = read_tensors(data[size:])
+    except SafetensorError as error:
+        raise ValueError(f"expected a safetensors file behind its SHA-256: {error}") from error
     found: Row = _unpacked(json.loads(tensors.pop(_TREE).numpy().tobytes()), tensors)
     return found
 

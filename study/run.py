@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
+    # What a study writes shows faces of people and says who they are: it is the user's and the group's, and nobody else's.
+    os.umask(os.umask(0o077) | 0o007)
     try:
         return _command(_parse(sys.argv[1:] if arguments is None else arguments))
     except (StudyError, DatasetError, MethodError, StoreError) as error:

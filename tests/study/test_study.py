@@ -213,7 +213,7 @@ def test_a_search_in_two_parts_equals_one_and_stops_early(project, tmp_path):
 
 
 @pytest.mark.slow
-def test_only_loopback_listens_and_a_killed_worker_costs_nothing(project):
+def test_only_loopback_listens_nobody_else_reads_and_a_killed_worker_costs_nothing(project):
     study = ["method=triplet", "seeds=2", "cluster.workers=1", *project.tiny, "epochs=20", "checkpoint.every=1"]
     process = project.start(*study)
     wait_for(lambda: committed(project) >= 1)
@@ -231,6 +231,8 @@ def test_only_loopback_listens_and_a_killed_worker_costs_nothing(project):
     [resumed] = [row for row in rows if row["resumed_epochs"]]
     assert "All metrics are equal" in project.run("--rerun", resumed["trial_key"], *project.places).out
     assert not list((project.tables / "checkpoints").iterdir())
+    assert project.tables.stat().st_mode & 0o007 == 0
+    assert not [path for path in project.folder.rglob("*") if path.stat().st_mode & 0o007]
 
 
 @pytest.mark.slow

