@@ -217,7 +217,9 @@ def _lost_nodes() -> set[str]:
 
 def _last_line(trial: TuneTrial) -> str:
     try:  # Tune's own get_error looks where the file will be copied to later
-        return Path(trial.error_file or "").read_text().strip().splitlines()[-1]
+        lines = Path(trial.error_file or "").read_text().strip().splitlines()
+        # Ray lists class, actor and process, indented, behind what happened.
+        return [line for line in lines if not line[:1].isspace()][-1]
     except (OSError, IndexError):
         return "no reason known"
 

@@ -201,6 +201,7 @@ class Story:
         self.cluster("check", file)
         self.cluster("cost", file)
         self.cluster("up", file)
+        seen.token = (self.own.folder / "home/.ray/auth_token").read_text().strip()
         seen.at_first = self.account.machines()
         self.study()
         self.cluster("status", file)
@@ -358,6 +359,7 @@ def test_no_secret_is_shown(story):
             *(line for one in story.processes.values() for line in one),
         ]
     )
+    assert story.token not in shown
     assert "secret-of-" not in shown
     assert "token-of-" not in shown
 

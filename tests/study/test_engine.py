@@ -92,3 +92,10 @@ def test_lost_nodes_are_not_counted_although_ray_knows_of_each_too_late(die):
     assert all(die(f"spot{i}", known=True) for i in range(5 * WORKER_DEATHS))
     # The last of them is known to be lost by now: all that count are of the node that lives.
     assert [die("a") for _ in range(WORKER_DEATHS)] == [True] * (WORKER_DEATHS - 1) + [False]
+
+
+def test_what_a_worker_died_of_is_said_without_rays_list(tmp_path):
+    file = tmp_path / "error.txt"
+    file.write_text("Traceback\nray.exceptions.ActorDiedError: The actor died.\n\tclass_name: Worker\n\tactor_id: 0a\n")
+    assert engine._last_line(types.SimpleNamespace(error_file=file)).endswith("ActorDiedError: The actor died.")
+    assert engine._last_line(types.SimpleNamespace(error_file=None)) == "no reason known"
