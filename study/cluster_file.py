@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -174,13 +175,11 @@ def _node(name: str, node: Cluster, head: bool) -> Iterator[str]:
 
 def _parameters(where: str, config: Cluster) -> Iterator[str]:
     """What the description of EC2 that comes with boto3 says of a node_config."""
-    import botocore.session
     from botocore.validate import ParamValidator
 
-    shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     # Ray's own key; Ray adds the two counts.
     asked = {key: value for key, value in config.items() if key != "SubnetIds"} | {"MinCount": 1, "MaxCount": 1}
-    for line in ParamValidator().validate(asked, shape).generate_report().splitlines():
+    for line in ParamValidator().validate(asked, _run_instances()).generate_report().splitlines():
         unknown = re.match(r'Unknown parameter in (\S+): "(.+?)", must be one of: (.*)', line)
         if unknown:
             inside = "" if unknown[1] == "input" else f" in {unknown[1]}"
@@ -188,3 +187,11 @@ def _parameters(where: str, config: Cluster) -> Iterator[str]:
             yield f"There is no setting {where}.node_config.{unknown[2]}{inside}.{hint}"
         else:
             yield f"Expected {where}.node_config to be parameters of EC2's RunInstances, found: {line}."
+
+
+@cache
+def _run_instances() -> Any:
+    """The shape of what RunInstances is asked for, which takes a second to load."""
+    import botocore.session
+
+    return botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
