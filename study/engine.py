@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -34,6 +35,7 @@ from study.progress import Display
 from study.records import Row, curves
 from study.spec import LOST_WORKER, TrialSpec
 from study.spool import Spool
+from study.starting import patient
 from study.stopping import Unhurried
 from study.trial_row import failed_row
 from study.worker import Worker
@@ -345,11 +347,11 @@ def run(
         lambda: _paused(spool, display),
         packing.shares(config, metric, spool.store),
     )
-    with tempfile.TemporaryDirectory(prefix="study-") as scratch, forgetful():
+    with tempfile.TemporaryDirectory(prefix="study-") as scratch, forgetful(), patient():
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(worker, context=context),
-                lambda config: {"cpu": wanted["cpus_per_trial"], "gpu": config["trial"]["share"]},
+                partial(_requested, wanted["cpus_per_trial"]),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=dispatch,
@@ -379,6 +381,16 @@ def run(
         recorder.compaction.join()
     _sweep(config, spool.store)
     return dispatch.ended
+
+
+def _requested(cpus: float, config: Config) -> tune.PlacementGroupFactory:
+    return _resources(cpus, config["trial"]["share"])
+
+
+@lru_cache
+def _resources(cpus: float, share: float) -> tune.PlacementGroupFactory:
+    """One object for all trials of a share: Tune looks trials up by it, and compares two that are equal slowly."""
+    return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": share} if share else {"CPU": cpus}])
 
 
 def _sweep(config: Config, store: Store) -> None:

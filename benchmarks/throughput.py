@@ -1,0 +1,217 @@
+"""One study of 24 trials, from the command to its end: ours, plain Ray Tune, and Optuna alone.
+
+    python benchmarks/throughput.py
+
+The same for all: drawn faces and their split, ResNet-18 with the head of the method `softmax`, cross-entropy, Adam, batches of 32, the
+augmentation `light`, the same epochs, and the same grid of 24 configurations (12 learning rates, with and without cosine schedule).
+Nothing is stopped early, and every trial ends each epoch with its accuracy on the validation subjects. Each is a process of its own, timed
+from its start to its end, on files that the system has cached.
+
+- `ours` is what `python study/run.py --search` does, with plan, checkpoints, evaluation, rows synced to disk, and report. The
+  faces are built before the clock runs, as the peers' files are.
+- The peers read the faces as they mostly come, a PNG file each in a folder a class: torchvision's ImageFolder and transforms, image by
+  image, and a DataLoader. `tune` is a plain Tune function as in Ray's examples, one CPU a trial, as many at a time as there are CPUs;
+  `optuna` optimises trial after trial with all CPUs. Each is run with loader processes and without, and the better one counts.
+
+Printed are the seconds, the best validation accuracy of the 24 with its standard error, sqrt(p (1 - p) / images), and what a peer
+takes over what ours takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+RATES = [round(10 ** (-4 + 0.15 * place), 6) for place in range(12)]
+SCHEDULES = ["cosine", "constant"]
+BATCH, TRIALS = 32, len(RATES) * len(SCHEDULES)
+
+
+def training(config: dict[str, Any], folder: str, epochs: int, loaders: int) -> Iterator[float]:
+    """The peers' trial: the validation accuracy of each epoch."""
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+    from torchvision.models import resnet18
+
+    standardize = transforms.Lambda(_standardized)
+    moved = [transforms.RandomAffine(0, translate=(1 / 16, 1 / 16)), transforms.RandomHorizontalFlip()]
+    views = {"train": [*moved, transforms.ToTensor(), standardize], "validation": [transforms.ToTensor(), standardize]}
+    faces = {part: ImageFolder(f"{folder}/{part}", transforms.Compose(view)) for part, view in views.items()}
+    torch.manual_seed(0)
+    network = resnet18(weights=None)
+    network.fc = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 7))
+    optimizer = torch.optim.Adam(network.parameters(), lr=config["learning_rate"])
+    train = DataLoader(faces["train"], BATCH, shuffle=True, num_workers=loaders)
+    held_out = DataLoader(faces["validation"], 256, num_workers=loaders)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(train))
+    for _ in range(epochs):
+        network.train()
+        for images, labels in train:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+            if config["schedule"] == "cosine":
+                schedule.step()
+        network.eval()
+        with torch.no_grad():
+            right = sum(int((network(images).argmax(1) == labels).sum()) for images, labels in held_out)
+        yield right / len(faces["validation"])
+
+
+def _standardized(image: Any) -> Any:
+    return (image - image.mean((1, 2), keepdim=True)) / image.std((1, 2), keepdim=True, correction=0).clamp_min(1e-5)
+
+
+def tuned(folder: str, epochs: int, loaders: int) -> float:
+    """Plain Ray Tune; the best last accuracy."""
+    import ray
+    from ray import tune
+
+    def trial(config: dict[str, Any]) -> None:
+        for accuracy in training(config, folder, epochs, loaders):
+            tune.report({"accuracy": accuracy})
+
+    ray.init(include_dashboard=False, log_to_driver=False)
+    space = {"learning_rate": tune.grid_search(RATES), "schedule": tune.grid_search(SCHEDULES)}
+    with tempfile.TemporaryDirectory() as storage:
+        tuner = tune.Tuner(
+            tune.with_resources(trial, {"cpu": 1}),
+            param_space=space,
+            run_config=tune.RunConfig(storage_path=storage, verbose=0),
+        )
+        found = [result.metrics["accuracy"] for result in tuner.fit()]
+    ray.shutdown()
+    return max(found)
+
+
+def optimized(folder: str, epochs: int, loaders: int) -> float:
+    """Optuna alone; the best last accuracy."""
+    import optuna
+
+    def objective(trial: Any) -> float:
+        rate, schedule = (
+            trial.suggest_categorical("learning_rate", RATES),
+            trial.suggest_categorical("schedule", SCHEDULES),
+        )
+        *_, last = training({"learning_rate": rate, "schedule": schedule}, folder, epochs, loaders)
+        return last
+
+    sampler = optuna.samplers.GridSampler({"learning_rate": RATES, "schedule": SCHEDULES})
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=TRIALS)
+    return float(study.best_value)
+
+
+PEERS = {"tune": tuned, "optuna": optimized}
+
+
+def configured(folder: str, subjects: int, side: int, epochs: int) -> dict[str, Any]:
+    """Ours, as the command line would compose it, but for the space, which it takes from a file."""
+    from study.config import load
+
+    overrides = [f"dataset.cache={folder}/cache", f"storage.root={folder}/tables", f"dataset.subjects={subjects}"]
+    overrides += [f"image_size={side}", f"epochs={epochs}", f"batch_size={BATCH}", "method=softmax", "study=throughput"]
+    overrides += [f"search.trials={TRIALS}", "search.sampler=grid", f"search.grace={epochs}"]
+    overrides += ["protocol.validation_fraction=0.3"]
+    config = load(overrides) | {"kind": "search", "overrides": overrides}
+    config["search"]["space"]["common"] = {"learning_rate": RATES, "schedule": SCHEDULES}
+    return config
+
+
+def searched(folder: str, subjects: int, side: int, epochs: int) -> float:
+    """Ours: what `python study/run.py --search` does, from its checks to its report; the best accuracy."""
+    from rich.console import Console
+
+    from results import Store
+    from study import conduct
+    from study.outlook import look_ahead
+    from study.report import best_value, report
+
+    config, console = configured(folder, subjects, side, epochs), Console(stderr=True)
+    study = conduct.prepare(config, Store(config["storage"]["root"]))
+    conduct.show_plan(study, console)
+    conduct.carry_out(study, look_ahead(study, console, probe=False))
+    if report(study, console) or len(study.new) != TRIALS:
+        raise SystemExit(f"Expected {TRIALS} trials to be trained, found {len(study.new)}.")
+    return float(best_value(study) or 0)
+
+
+def prepare(folder: str, subjects: int, side: int, epochs: int) -> int:
+    """Build our faces and the peers' files, the same pixels; the number of validation images."""
+    from PIL import Image
+
+    from datasets.splits import split_fold
+    from study import plan
+
+    config = configured(folder, subjects, side, epochs)
+    faces = plan.open_faces(config)
+    fraction = config["protocol"]["validation_fraction"]
+    split = split_fold(faces, fold=0, folds=config["folds"], validation_fraction=fraction)
+    for part in ("train", "validation"):
+        for place in getattr(split, part):
+            of_class = Path(folder, part, faces.classes[faces.labels[place]])
+            of_class.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(faces.images[place]).save(of_class / f"{place}.png")
+    return len(split.validation)
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """Seconds of a process of Python, and the number that it prints last."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return time.perf_counter() - start, float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=20)
+    parser.add_argument("--side", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--loaders", type=int, nargs="+", default=[0, 2], help="processes of the peers' DataLoader")
+    parser.add_argument("--only", choices=[*PEERS, "ours"], help="run one alone")
+    parser.add_argument("--folder", help="of its files")
+    asked = parser.parse_args()
+    size = asked.subjects, asked.side, asked.epochs
+    if asked.only:
+        peer = PEERS.get(asked.only)
+        best = peer(asked.folder, asked.epochs, asked.loaders[0]) if peer else searched(asked.folder, *size)
+        print(best, flush=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
+        images = prepare(folder, *size)
+        same = ["--folder", folder, *map(str, ("--subjects", size[0], "--side", size[1], "--epochs", size[2]))]
+        found = [
+            (name, loaders, *timed([__file__, *same, "--only", name, "--loaders", str(loaders)]))
+            for name, loaders in [("ours", 0), *product(PEERS, asked.loaders)]
+        ]
+    print(
+        f"{TRIALS} trials of {asked.epochs} epochs, {images} validation images of {asked.side} pixels; "
+        f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}\n"
+    )
+    print("| | loader processes | seconds | best validation accuracy | over ours |\n|---|---:|---:|---:|---:|")
+    for name, loaders, seconds, best in found:
+        error = math.sqrt(best * (1 - best) / images)
+        print(f"| {name} | {loaders} | {seconds:.1f} | {best:.3f} ± {error:.3f} | {seconds / found[0][2]:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
