@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -35,7 +35,7 @@ from study.progress import Display
 from study.records import Row, curves
 from study.spec import LOST_WORKER, TrialSpec
 from study.spool import Spool
-from study.starting import patient
+from study.starting import patient, requested
 from study.stopping import Unhurried
 from study.trial_row import failed_row
 from study.worker import Worker
@@ -199,9 +199,8 @@ class Recorder(TrialProgressCallback):
 
 
 def _compact(root: Any) -> None:
-    """In a process of its own: what it reads, and DuckDB, would stay in the driver's memory, and hold up its trials."""
+    """In a process of its own: what it reads, and DuckDB, would stay with the driver. If it fails, its parts are left to the next."""
     code = "import sys; from results import Store; Store(sys.argv[1]).compact()"
-    # Where it fails, the next one will find the same parts.
     subprocess.run([sys.executable, "-c", code, str(root)], cwd=ROOT, capture_output=True, check=False)
 
 
@@ -343,7 +342,7 @@ def run(
     )
     dispatch = Dispatch(
         source,
-        lambda: over() or _text(recorder.refused),
+        lambda: over() or (str(recorder.refused) if recorder.refused else None),
         lambda: _paused(spool, display),
         packing.shares(config, metric, spool.store),
     )
@@ -351,7 +350,7 @@ def run(
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(worker, context=context),
-                partial(_requested, wanted["cpus_per_trial"]),
+                partial(requested, wanted["cpus_per_trial"]),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=dispatch,
@@ -383,27 +382,12 @@ def run(
     return dispatch.ended
 
 
-def _requested(cpus: float, config: Config) -> tune.PlacementGroupFactory:
-    return _resources(cpus, config["trial"]["share"])
-
-
-@lru_cache
-def _resources(cpus: float, share: float) -> tune.PlacementGroupFactory:
-    """One object for all trials of a share: Tune looks trials up by it, and compares two that are equal slowly."""
-    return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": share} if share else {"CPU": cpus}])
-
-
 def _sweep(config: Config, store: Store) -> None:
     """Remove the checkpoints of trials that a scheduler stopped, or that ended when their storage was out of reach."""
     if config["checkpoint"]["every"] != 0:
         with suppress(StoreError):
             checkpoints = Checkpoints(config["checkpoint"]["root"])
-            statuses = store.statuses(checkpoints.keys())
-            checkpoints.sweep({key for key, status in statuses.items() if status != "failed"})
-
-
-def _text(error: Exception | None) -> str | None:
-    return None if error is None else str(error)
+            checkpoints.sweep({key for key, status in store.statuses(checkpoints.keys()).items() if status != "failed"})
 
 
 def _paused(spool: Spool, display: Display) -> str | None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
 
+from ray import tune
 from ray.tune.execution.tune_controller import TuneController
+
+from study.config import Config
 
 
 @contextmanager
@@ -50,3 +54,14 @@ def is_starting(controller: Any, trial: Any) -> bool:
     return (
         trial in controller._pending_trials and actor in controller._actor_manager._live_actors_to_ray_actors_resources
     )
+
+
+def requested(cpus: float, config: Config) -> tune.PlacementGroupFactory:
+    """What a trial asks for."""
+    return _resources(cpus, config["trial"]["share"])
+
+
+@lru_cache
+def _resources(cpus: float, share: float) -> tune.PlacementGroupFactory:
+    """One object for all trials of a share: Tune looks trials up by it, and compares two that are equal slowly."""
+    return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": share} if share else {"CPU": cpus}])

@@ -1,11 +1,8 @@
 """What the engine makes of workers that die, without Ray: on what account, and when it gives a trial up."""
 
-import pickle
 import types
-from functools import partial
 
 import pytest
-from ray import tune
 
 from study import engine
 from study.engine import SILENCE, WORKER_DEATHS, Recorder
@@ -102,10 +99,3 @@ def test_what_a_worker_died_of_is_said_without_rays_list(tmp_path):
     file.write_text("Traceback\nray.exceptions.ActorDiedError: The actor died.\n\tclass_name: Worker\n\tactor_id: 0a\n")
     assert engine._last_line(types.SimpleNamespace(error_file=file)).endswith("ActorDiedError: The actor died.")
     assert engine._last_line(types.SimpleNamespace(error_file=None)) == "no reason known"
-
-
-def test_trials_of_a_share_ask_for_resources_by_one_object():
-    """Also after Tune has pickled what they ask with, which it does for every trial."""
-    asked = [pickle.loads(pickle.dumps(partial(engine._requested, 1)))({"trial": {"share": 0.5}}) for _ in range(2)]
-    assert asked[0] is asked[1] == tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
-    assert engine._resources(1, 0.0) == tune.PlacementGroupFactory([{"CPU": 1}])

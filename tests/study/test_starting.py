@@ -1,9 +1,12 @@
+import pickle
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from ray import tune
 from ray.tune.execution.tune_controller import TuneController
 
-from study.starting import patient
+from study.starting import _resources, patient, requested
 
 
 @pytest.fixture
@@ -58,3 +61,10 @@ def test_while_one_starts_another_is_asked_for(controller):
         TuneController._maybe_update_trial_queue(controller)
     assert controller.done == ["ask 2", "ask 1"]
     assert controller._max_pending_trials == 1
+
+
+def test_trials_of_a_share_ask_for_resources_by_one_object():
+    """Also after Tune has pickled what they ask with, which it does for every trial."""
+    asked = [pickle.loads(pickle.dumps(partial(requested, 1)))({"trial": {"share": 0.5}}) for _ in range(2)]
+    assert asked[0] is asked[1] == tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
+    assert _resources(1, 0.0) == tune.PlacementGroupFactory([{"CPU": 1}])
