@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import torch
 
 from results import remote
 from tests.results.s3_server import KEY, SECRET, Proxy, connect, s3_server, server_program
+
+# A shell that runs the tests in the background has them ignore this, and with them the programs that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -178,7 +178,7 @@ class PlayedTune:
 
     def __init__(self, world, slots):
         self.world, self.slots, self.nodes = world, slots, itertools.cycle("ab")
-        for name in ("TuneConfig", "RunConfig", "FailureConfig"):
+        for name in ("TuneConfig", "RunConfig", "FailureConfig", "CheckpointConfig"):
             setattr(self, name, lambda **settings: types.SimpleNamespace(**settings))
 
     def with_parameters(self, worker, context):
@@ -362,7 +362,7 @@ def play(monkeypatch, world, slots=2):
     monkeypatch.setattr(engine, "_compact", compact)
     monkeypatch.setattr(engine, "_node_of", lambda actor: getattr(actor, "node", None))
     monkeypatch.setattr(engine, "_lost_nodes", lambda: world.lost)
-    monkeypatch.setattr("study.packing._gpus", lambda: False)
+    monkeypatch.setattr("study.growth.resources", lambda share: {"CPU": float(slots), "GPU": 0.0})
     monkeypatch.setattr("study.plan.check_network", lambda config: None)  # a fifth of the time
     monkeypatch.setattr("study.live.LivePage", Silent)
     monkeypatch.setattr("study.progress.Display", Silent)

@@ -12,7 +12,7 @@ import torch
 from ray.tune.search import Searcher
 
 from results import Store
-from study import engine, packing, plan
+from study import engine, growth, packing, plan
 from study.config import ROOT
 from study.dispatch import Dispatch, Planned
 from study.faces import Faces
@@ -220,13 +220,11 @@ class Nodes:
 
     exceptions = ray.exceptions
 
-    def __init__(self, *nodes, answers=(), scales=None):
+    def __init__(self, *nodes, answers=()):
         self.answers, self.cancelled = {node_id(i): one for i, one in dict(answers).items()}, []
         self.alive = [
             {"NodeID": node_id(i), "Alive": alive, "Resources": resources} for i, (alive, resources) in enumerate(nodes)
         ]
-        state = SimpleNamespace(get_max_resources_from_cluster_config=lambda: scales)
-        self._private = SimpleNamespace(state=SimpleNamespace(state=state))
 
     def nodes(self):
         return self.alive
@@ -264,6 +262,7 @@ MIXED = [
 def use_nodes(monkeypatch, *nodes, **given):
     made = Nodes(*nodes, **given)
     monkeypatch.setattr(packing, "ray", made)
+    monkeypatch.setattr(growth, "ray", made)
     monkeypatch.setattr(packing, "_device", made)
     return made
 
@@ -272,7 +271,6 @@ def test_a_survey_of_mixed_nodes(tiny_config, tmp_path, monkeypatch):
     """Four L4, one H100, two more GPUs whose node is lost while it is asked, and one whose node is busy."""
     answers = {0: L4, 2: H100, 4: ray.exceptions.WorkerCrashedError()}
     nodes = use_nodes(monkeypatch, *MIXED, answers=answers)
-    assert packing._gpus()
     assert packing._survey() == {"cuda: NVIDIA L4": MEMORY, "cuda: NVIDIA H100": 80 * GIB}
     assert nodes.cancelled == [node_id(5)]
     assert [packing._most(cpus) for cpus in (1, 2, 4, 100)] == [packing.MOST, 6, 3, 1]
@@ -291,8 +289,9 @@ def test_shares_of_a_cluster_without_gpus_with_promised_ones_and_as_they_are_set
 
     use_nodes(monkeypatch, (True, {"CPU": 4.0}))
     assert share() == 0.0
-    use_nodes(monkeypatch, (True, {"CPU": 4.0}), scales={"CPU": 64, "GPU": 8})
-    assert share() is None, "nodes come when GPUs are asked for"
+    with monkeypatch.context() as grows:
+        grows.setattr(growth, "resources", lambda share: {"CPU": 64.0, "GPU": 8.0})
+        assert share() is None, "nodes come when GPUs are asked for"
     use_nodes(monkeypatch, *MIXED, answers=dict.fromkeys((0, 2, 4, 5)))
     assert share() == 1.0, "there are none behind the promise"
     use_nodes(monkeypatch, *MIXED)
