@@ -20,6 +20,7 @@ from tests.results.fakes import fake_trial
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 3  # rows of a part of members
 NEVER = 10**9
+MANY = int(os.environ.get("KILLS", "150"))  # of the slow test; 1,000 take a quarter of an hour
 
 # Reads until the file `stop` is there: every state that it sees must be whole.
 READER = """
@@ -108,7 +109,9 @@ def state(root):
     return trials, members
 
 
-@pytest.mark.parametrize("kills", [40, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
+@pytest.mark.parametrize(
+    "kills", [40, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(300 + 4 * MANY)])]
+)
 def test_kills_at_random_moments_leave_whole_states(tmp_path, kills):
     rng = random.Random(kills)
     root, stop, deaths, step = tmp_path / "tables", tmp_path / "stop", 0, 0
