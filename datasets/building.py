@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 SKIPS = 0.01  # The share of images that may be skipped without leave.
 CHUNK = 16  # Images that a thread takes at once: few enough to stop soon, enough to share a video.
 CHECKPOINT = 0.5  # Seconds of work that a crash may cost, and whose pixels are still to be synced at the end.
-HANDOVER = 2e-4  # Seconds after which a thread that computes in Python lets another have Python's lock; 5e-3 leaves cores idle.
 
 Progress = Callable[[int, int], None]
 Shape = tuple[int, int, int]  # of an image: height, width, channels
@@ -203,8 +200,7 @@ def _decode_all(
     # What lies before the next chunk is whole, and enters the fingerprint while that is decoded.
     ends = [*(chunk[0] for chunk in chunks[1:]), len(faces)]
     try:
-        # One thread more than cores: while one waits for Python's lock, another decodes.
-        with _handover(HANDOVER), ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             for (seen, bad), end in zip(pool.map(fill, chunks), ends, strict=False):
                 skipped |= bad
                 if not skipped:
@@ -224,16 +220,6 @@ def _decode_all(
     if not skipped:
         fingerprint.take(images[fingerprint.taken :])
     return skipped, fingerprint.digits()
-
-
-@contextmanager
-def _handover(seconds: float) -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(seconds)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _decode(source: Source, size: int, channels: int, aligner: Aligner | None) -> npt.NDArray[np.uint8]:

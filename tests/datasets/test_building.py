@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -47,10 +48,17 @@ def test_interrupted_work_goes_on_where_it_stopped(people, tmp_path, monkeypatch
     def stop(done, total):
         assert total == 100
         if done >= 40:
+            interrupted.set()
             raise KeyboardInterrupt
 
-    loaded, load = [], ImageFile.load
-    monkeypatch.setattr(ImageFile, "load", lambda self, size: time.sleep(0.005) or load(self, size))
+    def slow(self, size):
+        if int(self.file.name[1:4]) >= 64:  # is not read before the user interrupts
+            interrupted.wait(60)
+        time.sleep(0.01)
+        return load(self, size)
+
+    interrupted, loaded, load = threading.Event(), [], ImageFile.load
+    monkeypatch.setattr(ImageFile, "load", slow)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})
     with pytest.raises(KeyboardInterrupt):
         built(people, tmp_path / "cache", progress=stop)
