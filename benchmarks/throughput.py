@@ -4,17 +4,19 @@
 
 The same for all: drawn faces and their split, ResNet-18 with the head of the method `softmax`, cross-entropy, Adam, batches of 32, the
 augmentation `light`, the same epochs, and the same grid of 24 configurations (12 learning rates, with and without cosine schedule).
-Nothing is stopped early, and every trial ends each epoch with its accuracy on the validation subjects. Each is a process of its own, timed
-from its start to its end, on files that the system has cached.
+Every trial ends each epoch with its accuracy on the validation subjects. Each is a process of its own, timed from its start to its end, on
+files that the system has cached.
 
-- `ours` is what `python study/run.py --search` does, with plan, checkpoints, evaluation, rows synced to disk, and report. The
-  faces are built before the clock runs, as the peers' files are.
+- `ours` is what `python study/run.py --search` does, with plan, early stopping as by default (ASHA), checkpoints, evaluation, rows
+  synced to disk, and report. The faces are built before the clock runs, as the peers' files are. `ours, unstopped` trains every trial to
+  its end: what is gained without stopping.
 - The peers read the faces as they mostly come, a PNG file each in a folder a class: torchvision's ImageFolder and transforms, image by
   image, and a DataLoader. `tune` is a plain Tune function as in Ray's examples, one CPU a trial, as many at a time as there are CPUs;
-  `optuna` optimises trial after trial with all CPUs. Each is run with loader processes and without, and the better one counts.
+  `optuna` optimises trial after trial with all CPUs. Neither stops a trial. `tune, asha` is the former with Tune's own scheduler, of the
+  same rungs as ours. Each is run with every number of loader processes that is asked for.
 
-Printed are the seconds, the best validation accuracy of the 24 with its standard error, sqrt(p (1 - p) / images), and what a peer
-takes over what ours takes.
+Printed are the seconds, the best validation accuracy among the trials that were trained to their end with its standard error,
+sqrt(p (1 - p) / images), and what a peer takes over what ours takes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ sys.path.insert(0, str(ROOT))
 RATES = [round(10 ** (-4 + 0.15 * place), 6) for place in range(12)]
 SCHEDULES = ["cosine", "constant"]
 BATCH, TRIALS = 32, len(RATES) * len(SCHEDULES)
+GRACE, REDUCTION = 2, 3  # The defaults of study/conf/search.
 
 
 def training(config: dict[str, Any], folder: str, epochs: int, loaders: int) -> Iterator[float]:
@@ -78,24 +82,29 @@ def _standardized(image: Any) -> Any:
     return (image - image.mean((1, 2), keepdim=True)) / image.std((1, 2), keepdim=True, correction=0).clamp_min(1e-5)
 
 
-def tuned(folder: str, epochs: int, loaders: int) -> float:
-    """Plain Ray Tune; the best last accuracy."""
+def tuned(folder: str, epochs: int, loaders: int, stopping: bool = False) -> float:
+    """Plain Ray Tune, with its own ASHA if trials are to be stopped; the best last accuracy."""
     import ray
     from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
 
     def trial(config: dict[str, Any]) -> None:
         for accuracy in training(config, folder, epochs, loaders):
             tune.report({"accuracy": accuracy})
 
+    scheduler = ASHAScheduler(
+        "training_iteration", "accuracy", "max", max_t=epochs, grace_period=GRACE, reduction_factor=REDUCTION
+    )
     ray.init(include_dashboard=False, log_to_driver=False)
     space = {"learning_rate": tune.grid_search(RATES), "schedule": tune.grid_search(SCHEDULES)}
     with tempfile.TemporaryDirectory() as storage:
         tuner = tune.Tuner(
             tune.with_resources(trial, {"cpu": 1}),
             param_space=space,
+            tune_config=tune.TuneConfig(scheduler=scheduler if stopping else None),
             run_config=tune.RunConfig(storage_path=storage, verbose=0),
         )
-        found = [result.metrics["accuracy"] for result in tuner.fit()]
+        found = [result.metrics["accuracy"] for result in tuner.fit() if result.metrics["training_iteration"] == epochs]
     ray.shutdown()
     return max(found)
 
@@ -118,23 +127,29 @@ def optimized(folder: str, epochs: int, loaders: int) -> float:
     return float(study.best_value)
 
 
-PEERS = {"tune": tuned, "optuna": optimized}
+PEERS: dict[str, Callable[[str, int, int], float]] = {
+    "tune": tuned,
+    "optuna": optimized,
+    "tune, asha": partial(tuned, stopping=True),
+}
+OURS = {"ours": True, "ours, unstopped": False}  # Whether trials are stopped early.
 
 
-def configured(folder: str, subjects: int, side: int, epochs: int) -> dict[str, Any]:
+def configured(folder: str, subjects: int, side: int, epochs: int, stopping: bool) -> dict[str, Any]:
     """Ours, as the command line would compose it, but for the space, which it takes from a file."""
     from study.config import load
 
-    overrides = [f"dataset.cache={folder}/cache", f"storage.root={folder}/tables", f"dataset.subjects={subjects}"]
+    overrides = [f"dataset.cache={folder}/cache", f"dataset.subjects={subjects}"]
     overrides += [f"image_size={side}", f"epochs={epochs}", f"batch_size={BATCH}", "method=softmax", "study=throughput"]
-    overrides += [f"search.trials={TRIALS}", "search.sampler=grid", f"search.grace={epochs}"]
+    overrides += [f"search.trials={TRIALS}", "search.sampler=grid", f"search.reduction={REDUCTION}"]
+    overrides += [f"search.grace={GRACE if stopping else epochs}", f"storage.root={folder}/tables-{stopping}"]
     overrides += ["protocol.validation_fraction=0.3"]
     config = load(overrides) | {"kind": "search", "overrides": overrides}
     config["search"]["space"]["common"] = {"learning_rate": RATES, "schedule": SCHEDULES}
     return config
 
 
-def searched(folder: str, subjects: int, side: int, epochs: int) -> float:
+def searched(folder: str, subjects: int, side: int, epochs: int, stopping: bool) -> float:
     """Ours: what `python study/run.py --search` does, from its checks to its report; the best accuracy."""
     from rich.console import Console
 
@@ -143,7 +158,7 @@ def searched(folder: str, subjects: int, side: int, epochs: int) -> float:
     from study.outlook import look_ahead
     from study.report import best_value, report
 
-    config, console = configured(folder, subjects, side, epochs), Console(stderr=True)
+    config, console = configured(folder, subjects, side, epochs, stopping), Console(stderr=True)
     study = conduct.prepare(config, Store(config["storage"]["root"]))
     conduct.show_plan(study, console)
     conduct.carry_out(study, look_ahead(study, console, probe=False))
@@ -159,7 +174,7 @@ def prepare(folder: str, subjects: int, side: int, epochs: int) -> int:
     from datasets.splits import split_fold
     from study import plan
 
-    config = configured(folder, subjects, side, epochs)
+    config = configured(folder, subjects, side, epochs, stopping=False)
     faces = plan.open_faces(config)
     fraction = config["protocol"]["validation_fraction"]
     split = split_fold(faces, fold=0, folds=config["folds"], validation_fraction=fraction)
@@ -185,15 +200,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=20)
     parser.add_argument("--side", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--loaders", type=int, nargs="+", default=[0, 2], help="processes of the peers' DataLoader")
-    parser.add_argument("--only", choices=[*PEERS, "ours"], help="run one alone")
+    parser.add_argument("--only", choices=[*PEERS, *OURS], help="run one alone")
     parser.add_argument("--folder", help="of its files")
     asked = parser.parse_args()
     size = asked.subjects, asked.side, asked.epochs
     if asked.only:
-        peer = PEERS.get(asked.only)
-        best = peer(asked.folder, asked.epochs, asked.loaders[0]) if peer else searched(asked.folder, *size)
+        if asked.only in OURS:
+            best = searched(asked.folder, *size, stopping=OURS[asked.only])
+        else:
+            best = PEERS[asked.only](asked.folder, asked.epochs, asked.loaders[0])
         print(best, flush=True)
         return
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
@@ -201,7 +218,7 @@ def main() -> None:
         same = ["--folder", folder, *map(str, ("--subjects", size[0], "--side", size[1], "--epochs", size[2]))]
         found = [
             (name, loaders, *timed([__file__, *same, "--only", name, "--loaders", str(loaders)]))
-            for name, loaders in [("ours", 0), *product(PEERS, asked.loaders)]
+            for name, loaders in [*product(OURS, [0]), *product(PEERS, asked.loaders)]
         ]
     print(
         f"{TRIALS} trials of {asked.epochs} epochs, {images} validation images of {asked.side} pixels; "
