@@ -1,0 +1,28 @@
+"""Two studies at a time on one cluster, into one store."""
+
+import pytest
+
+from tests.study.test_study import numbers
+
+
+@pytest.mark.slow
+def test_two_studies_share_a_cluster_and_what_both_train_is_there_once(project, ray_cluster, tmp_path):
+    """Each asks for all CPUs, and half of what they train is the same: the one waits or takes turns, and neither fails or doubles a row."""
+    cluster = ray_cluster({"num_cpus": 2})
+    studies = {"one": ["seeds=2"], "other": ["seeds=3"]}
+    running = [
+        project.start("method=triplet", *project.tiny, f"study={name}", *words, ray_address=cluster.address)
+        for name, words in studies.items()
+    ]
+    for process in running:
+        out, err = process.communicate(timeout=250)
+        assert process.returncode == 0, out + err
+    trials, members = project.read("trials"), project.read("members")
+    assert [row["status"] for row in trials] == ["done"] * 6
+    assert len({row["trial_key"] for row in trials}) == 6
+    assert sorted(row["study"] for row in members) == ["one"] * 4 + ["other"] * 6
+    alone = type(project)(tmp_path / "alone")
+    alone.folder.mkdir()
+    alone.run("method=triplet", *project.tiny, "study=other", "seeds=3")
+    own = {"resumed_epochs", "gpu_share"}
+    assert numbers(project, own) == numbers(alone, own)
