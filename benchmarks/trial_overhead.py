@@ -116,10 +116,14 @@ def theirs(count: int, folder: Path, trainable: Any, reuse: bool) -> list[float]
     """End times of a peer's trials."""
     with engine.cluster(load([])):
         clock = Clock()
-        run = tune.RunConfig(storage_path=str(folder / "peer"), callbacks=[clock], verbose=0)
+        kept = tune.CheckpointConfig(checkpoint_at_end=False)
+        run = tune.RunConfig(storage_path=str(folder), callbacks=[clock], verbose=0, checkpoint_config=kept)
         resources = tune.with_resources(trainable, {"cpu": 1})
         space = {"i": tune.grid_search(list(range(count)))}
-        tune.Tuner(resources, param_space=space, run_config=run, tune_config=tune.TuneConfig(reuse_actors=reuse)).fit()
+        options = tune.TuneConfig(reuse_actors=reuse)
+        found = tune.Tuner(resources, param_space=space, run_config=run, tune_config=options).fit()
+    if found.errors:
+        raise found.errors[0]
     return clock.ends
 
 

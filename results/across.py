@@ -40,12 +40,15 @@ OF_EACH = ", ".join(
 PAIRS = f"""
 WITH named AS (SELECT m.trial_key FROM members m JOIN studies s USING (study)
                WHERE s.study = getvariable('study') OR s.ablation = getvariable('study')),
-done AS (SELECT * FROM trials WHERE status = 'done' AND test_accuracy IS NOT NULL
+done AS (SELECT trial_key, protocol, fold, seed,
+             concat_ws(' ', data_fingerprint, method, form, slices, embedding_dim, epochs_planned, image_size, batch_size) AS looks
+         FROM trials WHERE status = 'done' AND test_accuracy IS NOT NULL
          AND (getvariable('study') IS NULL OR trial_key IN (FROM named))),
-both_ways AS (SELECT dataset, method, fold, seed FROM done GROUP BY ALL HAVING count(DISTINCT protocol) > 1)
+both_ways AS (SELECT looks, fold, seed FROM done GROUP BY ALL HAVING count(DISTINCT protocol) > 1),
+chosen AS (SELECT trial_key FROM done SEMI JOIN both_ways USING (looks, fold, seed))
 SELECT {SAME_PLACE} AS same, fold, seed, min(arm) AS arm, min(dataset) AS dataset,
     avg(test_images / train_images) FILTER (protocol = 'sealed') AS ratio, {OF_EACH}
-FROM done SEMI JOIN both_ways USING (dataset, method, fold, seed)
+FROM trials SEMI JOIN chosen USING (trial_key)
 GROUP BY same, fold, seed HAVING sealed_key IS NOT NULL AND paper_key IS NOT NULL ORDER BY same, fold, seed
 """  # noqa: S608 - columns of ours
 # Trials of the configurations of some, whose keys are the variable, with any seeds, that no search proposed.

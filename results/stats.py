@@ -50,7 +50,7 @@ def replicates(arms: Sequence[Mapping[Place, float]], test_train_ratio: float) -
         folds[place[0]].append(place)
     if len(folds) == 1:
         return [[arm[place] for place in places] for arm in arms], 0.0
-    return [[fmean(arm[place] for place in fold) for fold in folds.values()] for arm in arms], test_train_ratio
+    return [[fmean([arm[place] for place in fold]) for fold in folds.values()] for arm in arms], test_train_ratio
 
 
 def mean_interval(values: Sequence[float], test_train_ratio: float, confidence: float = 0.95) -> Interval:
@@ -178,8 +178,14 @@ def worse_than_best(
 
     """
     p_values: dict[str, list[float]] = {name: [] for name in arms}
+    alike = len({frozenset(arm) for arm in arms.values()}) == 1
+    whole, its_ratio = replicates(list(arms.values()), test_train_ratio)
+    of = dict(zip(arms, whole, strict=True))
     for name, other in combinations(arms, 2):
-        (ours, theirs), ratio = replicates([arms[name], arms[other]], test_train_ratio)
+        both, ratio = (
+            ([of[name], of[other]], its_ratio) if alike else replicates([arms[name], arms[other]], test_train_ratio)
+        )
+        ours, theirs = both
         differences = [y - x if lower_is_better else x - y for x, y in zip(ours, theirs, strict=True)]
         if len(differences) < 2:
             continue

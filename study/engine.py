@@ -48,6 +48,9 @@ COMPACT_EVERY = 500
 KEPT = 100
 # How many times what a step may take is silence after which a worker is replaced: it ends itself before, unless it stands still.
 SILENCE = 1.5
+# What workers tell glibc's malloc: to keep for the next step the blocks below 32 MiB that a step frees. Handed back to the system, they
+# would come again as pages to be cleared, a tenth of a step at 64 pixels. Other allocators do not look.
+HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
 
 
 class Recorder(TrialProgressCallback):
@@ -238,16 +241,17 @@ def cluster(config: Config) -> Iterator[None]:
         raise StudyError(
             f"Expected RAY_ADDRESS to be HOST:PORT or auto, found {address}: run the study on a node of the cluster."
         )
+    heap = {name: os.environ.get(name, size) for name, size in HEAP.items()}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address:
             excludes = [".git", ".venv", "results/tables", "datasets/cache"]
-            runtime: dict[str, Any] = {"working_dir": str(ROOT), "excludes": excludes}
+            runtime: dict[str, Any] = {"working_dir": str(ROOT), "excludes": excludes, "env_vars": heap}
             if os.environ.get(ENCRYPTION):
-                runtime["env_vars"] = {ENCRYPTION: os.environ[ENCRYPTION]}
+                runtime["env_vars"] = {**heap, ENCRYPTION: os.environ[ENCRYPTION]}
             ray.init(address=address, runtime_env=runtime, **quiet)
         else:
-            variables = {"PYTHONPATH": str(ROOT), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+            variables = {**heap, "PYTHONPATH": str(ROOT), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
             cpus = config["cluster"]["cpus"]
             ray.init(
                 address="local", num_cpus=cpus, include_dashboard=False, runtime_env={"env_vars": variables}, **quiet

@@ -20,7 +20,7 @@ from tests.results.fakes import fake_trial
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 3  # rows of a part of members
 NEVER = 10**9
-MANY = int(os.environ.get("KILLS", "300"))  # of the slow test; 1,000 take five minutes
+MANY = int(os.environ.get("KILLS", "100"))  # of the slow test; 1,000 take five minutes
 
 # Reads until the file `stop` is there: every state that it sees must be whole.
 READER = """

@@ -14,8 +14,16 @@ class Project:
     def __init__(self, folder):
         self.folder, self.tables = folder, folder / "tables"
         self.places = [f"dataset.cache={folder / 'cache'}", f"storage.root={self.tables}"]
-        # 4 people, 16 pixels, 2 epochs: a trial takes half a second.
-        self.tiny = ["dataset.subjects=4", "dataset.per_class=1", "image_size=16", "epochs=2", "folds=2", *self.places]
+        # 4 people, 16 pixels, 2 epochs: a trial takes half a second, and another worker five seconds to start.
+        self.tiny = [
+            "dataset.subjects=4",
+            "dataset.per_class=1",
+            "image_size=16",
+            "epochs=2",
+            "folds=2",
+            "cluster.workers=1",
+            *self.places,
+        ]
 
     def start(self, *arguments, ray_address=None, **options):
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {

@@ -99,3 +99,19 @@ def test_what_a_worker_died_of_is_said_without_rays_list(tmp_path):
     file.write_text("Traceback\nray.exceptions.ActorDiedError: The actor died.\n\tclass_name: Worker\n\tactor_id: 0a\n")
     assert engine._last_line(types.SimpleNamespace(error_file=file)).endswith("ActorDiedError: The actor died.")
     assert engine._last_line(types.SimpleNamespace(error_file=None)) == "no reason known"
+
+
+@pytest.mark.parametrize("address", [None, "10.0.0.1:6379"])
+def test_workers_keep_their_heap_and_what_the_user_says_of_it(address, tiny_config, monkeypatch):
+    asked = {}
+
+    def init(**options):
+        asked.update(options["runtime_env"]["env_vars"])
+        raise ConnectionError("nobody")
+
+    monkeypatch.setattr(engine.ray, "init", init)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
+    monkeypatch.setenv("RAY_ADDRESS", address) if address else monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(StudyError, match="No Ray answers"), engine.cluster(tiny_config()):
+        raise AssertionError
+    assert {name: asked[name] for name in engine.HEAP} == engine.HEAP | {"MALLOC_TRIM_THRESHOLD_": "7"}

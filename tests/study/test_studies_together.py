@@ -2,16 +2,24 @@
 
 import pytest
 
+from tests.study import working
 from tests.study.test_study import numbers
 
 
 @pytest.mark.slow
-def test_two_studies_share_a_cluster_and_what_both_train_is_there_once(project, ray_cluster, tmp_path):
+def test_two_studies_share_a_cluster_and_what_both_train_is_there_once(project, ray_cluster, tiny_config, tmp_path):
     """Each asks for all CPUs, and half of what they train is the same: the one waits or takes turns, and neither fails or doubles a row."""
     cluster = ray_cluster({"num_cpus": 2})
     studies = {"one": ["seeds=2"], "other": ["seeds=3"]}
     running = [
-        project.start("method=triplet", *project.tiny, f"study={name}", *words, ray_address=cluster.address)
+        project.start(
+            "method=triplet",
+            *project.tiny,
+            "cluster.workers=null",
+            f"study={name}",
+            *words,
+            ray_address=cluster.address,
+        )
         for name, words in studies.items()
     ]
     for process in running:
@@ -22,7 +30,6 @@ def test_two_studies_share_a_cluster_and_what_both_train_is_there_once(project, 
     assert len({row["trial_key"] for row in trials}) == 6
     assert sorted(row["study"] for row in members) == ["one"] * 4 + ["other"] * 6
     alone = type(project)(tmp_path / "alone")
-    alone.folder.mkdir()
-    alone.run("method=triplet", *project.tiny, "study=other", "seeds=3")
+    working.undisturbed(tiny_config("method=triplet", *project.tiny, "study=other", "seeds=3"), alone.tables)
     own = {"resumed_epochs", "gpu_share"}
     assert numbers(project, own) == numbers(alone, own)

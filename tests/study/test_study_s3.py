@@ -12,6 +12,7 @@ from results.remote import Remote
 from results.schema import TABLES
 from tests.results.s3_faults import away, credentials, expiring, read_only, unreliable
 from tests.results.s3_server import KEY, SECRET, s3_server, server_program
+from tests.study import working
 from tests.study.conftest import Project
 from tests.study.test_study import command_of, descendants
 
@@ -23,11 +24,10 @@ def content(store):
     return sorted(map(repr, store.read("trials", kept).to_pylist()))
 
 
-def test_a_study_in_s3_is_resumed_from_there_alone_and_equals_one_on_disk(tmp_path, monkeypatch):
+def test_a_study_in_s3_is_resumed_from_there_alone_and_equals_one_on_disk(tmp_path, tiny_config, monkeypatch):
     near = Project(tmp_path / "near")
-    near.folder.mkdir()
     asked = ["method=softmax", "seeds=2", "study=far"]
-    near.run(*asked, *near.tiny)
+    working.undisturbed(tiny_config(*asked), near.tables)
     with s3_server(tmp_path / "s3") as port:
         place = {
             "AWS_ACCESS_KEY_ID": KEY,
@@ -78,11 +78,11 @@ def study(tmp_path, s3, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tiny_config, tmp_path_factory):
     """What the store of that study holds where nothing happens."""
-    near = Project(tmp_path_factory.mktemp("near"))
-    near.run("method=softmax", "seeds=4", "study=far", *near.tiny)
-    return content(Store(near.tables))
+    root = tmp_path_factory.mktemp("near")
+    working.undisturbed(tiny_config("method=softmax", "seeds=4", "study=far"), root)
+    return content(Store(root))
 
 
 def until_done(process):

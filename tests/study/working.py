@@ -61,6 +61,12 @@ def results(made):
     return found
 
 
+def undisturbed(config, root):
+    """Do every trial of a study, one after the other in this process, and commit it under `root`."""
+    for member in plan.members(config, plan.open_faces(config), config["study"]):
+        results(worker(member.spec, config, root))
+
+
 class Harmed(Worker):
     """Is to be replaced after every trial."""
 
