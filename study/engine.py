@@ -33,6 +33,7 @@ from study.forgetting import forgetful
 from study.lease import patience
 from study.progress import Display
 from study.records import Row, curves
+from study.remembering import remembering
 from study.spec import LOST_WORKER, TrialSpec
 from study.spool import Spool
 from study.starting import patient, requested
@@ -350,7 +351,7 @@ def run(
         lambda: _paused(spool, display),
         packing.shares(config, metric, spool.store),
     )
-    with tempfile.TemporaryDirectory(prefix="study-") as scratch, forgetful(), patient():
+    with tempfile.TemporaryDirectory(prefix="study-") as scratch, forgetful(), patient(), remembering():
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(worker, context=context),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class TrialSpec:
         """The spec that `json` wrote."""
         return TrialSpec(**json.loads(text))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Content address: 32 hex digits of the sha256 of the canonical JSON of what is computed."""
         content = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
