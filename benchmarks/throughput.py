@@ -92,16 +92,15 @@ def tuned(folder: str, epochs: int, loaders: int, stopping: bool = False) -> flo
         for accuracy in training(config, folder, epochs, loaders):
             tune.report({"accuracy": accuracy})
 
-    scheduler = ASHAScheduler(
-        "training_iteration", "accuracy", "max", max_t=epochs, grace_period=GRACE, reduction_factor=REDUCTION
-    )
+    rungs = {"max_t": epochs, "grace_period": GRACE, "reduction_factor": REDUCTION}
+    scheduler = ASHAScheduler("training_iteration", "accuracy", "max", **rungs) if stopping else None
     ray.init(include_dashboard=False, log_to_driver=False)
     space = {"learning_rate": tune.grid_search(RATES), "schedule": tune.grid_search(SCHEDULES)}
     with tempfile.TemporaryDirectory() as storage:
         tuner = tune.Tuner(
             tune.with_resources(trial, {"cpu": 1}),
             param_space=space,
-            tune_config=tune.TuneConfig(scheduler=scheduler if stopping else None),
+            tune_config=tune.TuneConfig(scheduler=scheduler),
             run_config=tune.RunConfig(storage_path=storage, verbose=0),
         )
         found = [result.metrics["accuracy"] for result in tuner.fit() if result.metrics["training_iteration"] == epochs]

@@ -41,7 +41,7 @@ PAIRS = f"""
 WITH named AS (SELECT m.trial_key FROM members m JOIN studies s USING (study)
                WHERE s.study = getvariable('study') OR s.ablation = getvariable('study')),
 done AS (SELECT trial_key, protocol, fold, seed,
-             concat_ws(' ', data_fingerprint, method, form, slices, embedding_dim, epochs_planned, image_size, batch_size) AS looks
+             concat_ws(' ', dataset, data_fingerprint, method, form, slices, embedding_dim, epochs_planned, image_size, batch_size) AS looks
          FROM trials WHERE status = 'done' AND test_accuracy IS NOT NULL
          AND (getvariable('study') IS NULL OR trial_key IN (FROM named))),
 both_ways AS (SELECT looks, fold, seed FROM done GROUP BY ALL HAVING count(DISTINCT protocol) > 1),

@@ -178,14 +178,15 @@ def worse_than_best(
 
     """
     p_values: dict[str, list[float]] = {name: [] for name in arms}
+    # Where all have the same folds and seeds, the means of a pair are those of all.
     alike = len({frozenset(arm) for arm in arms.values()}) == 1
-    whole, its_ratio = replicates(list(arms.values()), test_train_ratio)
-    of = dict(zip(arms, whole, strict=True))
+    means, ratio = replicates(list(arms.values()) if alike else [], test_train_ratio)
+    of = dict(zip(arms, means, strict=False))
     for name, other in combinations(arms, 2):
-        both, ratio = (
-            ([of[name], of[other]], its_ratio) if alike else replicates([arms[name], arms[other]], test_train_ratio)
-        )
-        ours, theirs = both
+        if alike:
+            ours, theirs = of[name], of[other]
+        else:
+            (ours, theirs), ratio = replicates([arms[name], arms[other]], test_train_ratio)
         differences = [y - x if lower_is_better else x - y for x, y in zip(ours, theirs, strict=True)]
         if len(differences) < 2:
             continue

@@ -1,4 +1,4 @@
-"""Tune asks the cluster for the class of its workers five times a trial, over the network, and unpickles it each time; it never changes."""
+"""Tune asks the cluster five times a trial, over the network, for the class of its workers, which is the same for all of a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray.tune import registry
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Let Tune ask once for what it has registered. To be entered before it registers anything."""
+    """Let Tune ask once for what is registered, under names that mean the same as long as this lasts."""
     known = registry._global_registry
     get, contains, found = lru_cache(known.get), known.contains, set[tuple[str, str]]()
 

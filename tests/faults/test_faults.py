@@ -28,10 +28,11 @@ def test_a_fault_at_a_few_moments(study, kind):
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_moment(study):
-    """The rest of the kinds: python -m tests.faults.sweep."""
-    for moment in range(study.moments):
-        assert study.strike("kill", moment)[1:] == (0, 0, 0), (moment, study.names[moment])
+@pytest.mark.parametrize(("kind", "step"), [("kill", 1), ("full", 5)])
+def test_a_fault_at_every_moment(study, kind, step):
+    """Killed at each, the disk full at every fifth. All kinds at each: python -m tests.faults.sweep."""
+    for moment in range(0, study.moments, step):
+        assert study.strike(kind, moment)[1:] == (0, 0, 0), (moment, study.names[moment])
 
 
 @pytest.mark.slow

@@ -65,9 +65,8 @@ from study.spec import TrialSpec
 from tests.study import working
 
 def done_here(config, spool, display, metric, code, ended, source, *rest):
-    for asked in source.ahead:
-        made = working.worker(TrialSpec.parse(asked["spec"]), config, spool.store.root)
-        ended(working.results(made)[-1]["row"])
+    for row in working.in_turn([TrialSpec.parse(asked["spec"]) for asked in source.ahead], config, spool.store.root):
+        ended(row)
 
 engine.cluster, engine.run = lambda config: contextlib.nullcontext(), done_here
 for arguments in json.loads(sys.stdin.read()):

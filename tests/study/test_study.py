@@ -95,7 +95,7 @@ def query(project, *arguments):
 
 
 def test_an_ablation_from_the_command_line_to_the_table(project):
-    done = project.run("--ablation", "loss_form", *project.tiny)
+    done = project.run("--ablation", "loss_form", *project.tiny, "cluster.workers=null")
     last = done.out.strip().splitlines()[-1]
     found = re.fullmatch(r"study (loss_form-synthetic-[0-9a-f]{8}): 20 trials, 20 new, best (0\.\d{4})", last)
     assert found, last
@@ -155,6 +155,9 @@ def test_what_other_source_made_is_named_and_trained_again_when_asked(project):
     assert re.search(r"2 trials, 2 new", again.out)
     assert [row["retrained"] for row in project.read("trials")] == [2, 2]
     assert {row["source_hash"] for row in project.read("trials")} == {row["source_hash"] for row in rows}
+    planned = project.run(*study, "--dry-run").out
+    assert "2 of the trials" not in planned
+    assert "--retrain" not in planned
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """The warm worker without Ray: what it keeps, when it gives itself up, and where it goes on."""
 
 import mmap
+import os
 import subprocess
 import sys
 import time
 import weakref
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from mdml.models import BACKBONES
 from mdml.train import TrainingError
 from results import Store, StoreError
 from study import health, plan
+from study.engine import HEAP
 from study.health import SLACK, Health, holdings
 from study.lease import LEAST, MORE, TIMES, patience
 from study.trial import Trial
@@ -145,8 +148,13 @@ def test_a_full_gpu_is_held_against_the_trial_only_where_it_had_all_of_it(study,
 
 
 @pytest.mark.slow
-def test_no_trial_suffers_from_the_worker_that_is_replaced(tiny_config, tmp_path):
-    """Tune gives up a trial whose worker ends while it is reset, and tries again one whose worker ends in a step."""
+def test_no_trial_suffers_from_the_worker_that_is_replaced(tiny_config, tmp_path, monkeypatch):
+    """Tune gives up a trial whose worker ends while it is reset, and tries again one whose worker ends in a step.
+
+    However many trials there are, Tune looks up what is registered once: whether it is there, and what it is.
+    """
+    from ray.tune import registry
+
     from study import engine
     from study.dispatch import Planned
     from study.progress import Display
@@ -155,7 +163,9 @@ def test_no_trial_suffers_from_the_worker_that_is_replaced(tiny_config, tmp_path
     config = tiny_config("method=softmax", "seeds=2", "cluster.workers=1", f"storage.root={tmp_path / 'tables'}")
     members = plan.members(config, plan.open_faces(config), "s")
     planned = Planned([{"spec": member.spec.json(), "index": member.index} for member in members])
-    store, ended = Store(tmp_path / "tables"), []
+    store, ended, asked = Store(tmp_path / "tables"), [], Counter()
+    look = registry._internal_kv_get
+    monkeypatch.setattr(registry, "_internal_kv_get", lambda key: asked.update([key]) or look(key))
     with engine.cluster(config), Display("s", len(members), "val_accuracy") as display:
         engine.run(
             config,
@@ -167,6 +177,7 @@ def test_no_trial_suffers_from_the_worker_that_is_replaced(tiny_config, tmp_path
             planned,
             worker=working.Harmed,
         )
+    assert set(asked.values()) == {2}
     assert [row["status"] for row in ended] == ["done"] * len(members)
     assert set(store.statuses().values()) == {"done"}
 
@@ -215,6 +226,26 @@ def test_holdings_are_those_of_this_process():
     assert now["open files"] == before["open files"] + 1
     assert now["memory in bytes"] - before["memory in bytes"] >= 0.9 * len(block)
     assert holdings()["child processes"] == before["child processes"]
+
+
+def test_what_the_heap_keeps_is_not_held():
+    """Workers are told to keep what a step frees."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from study.health import holdings
+before = holdings()["memory in bytes"]
+blocks = [b"x" * (1 << 20) for _ in range(300)]
+held = holdings()["memory in bytes"] - before
+del blocks
+print(held >> 20, holdings()["memory in bytes"] - before >> 20)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | HEAP, capture_output=True, text=True, check=True, timeout=120
+    )
+    held, kept = map(int, done.stdout.split())
+    assert held >= 290
+    assert kept < 30
 
 
 def trials(study, root, count):

@@ -61,10 +61,21 @@ def results(made):
     return found
 
 
+def in_turn(specs, config, root):
+    """Do trials with one worker, committed under `root`; their rows."""
+    made = None
+    for spec in specs:
+        if made is None:
+            made = worker(spec, config, root)
+        else:
+            made.reset_config(asked(spec))
+        yield results(made)[-1]["row"]
+
+
 def undisturbed(config, root):
-    """Do every trial of a study, one after the other in this process, and commit it under `root`."""
-    for member in plan.members(config, plan.open_faces(config), config["study"]):
-        results(worker(member.spec, config, root))
+    """Do every trial of a study in this process, and commit it under `root`."""
+    members = plan.members(config, plan.open_faces(config), config["study"])
+    assert all(row["status"] == "done" for row in in_turn([member.spec for member in members], config, root))
 
 
 class Harmed(Worker):
