@@ -37,6 +37,8 @@ FUNCTIONS = {
     "icu_calendar_names", "duckdb_columns", "duckdb_functions", "duckdb_keywords", "duckdb_tables", "duckdb_types",
     "duckdb_views", "pg_timezone_names", "pragma_version", "pragma_table_info", "summary",
 }  # fmt: skip
+# What lists tables, and so has to see those that the statement does not name.
+CATALOGUE = re.compile(r"\b(duckdb|pragma|pg|sqlite)_|\b(information_schema|show|describe)\b", re.IGNORECASE)
 EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?\b", re.IGNORECASE)
 
 
@@ -63,7 +65,7 @@ def query(store: Store, sql: str, study: str | None = None) -> Table:
             _check(connection, sql)
             snapshot = stack.enter_context(store.snapshot(name for name in TABLES if name in words))
             connection.execute(f"SET VARIABLE study = {_literal(study)}")
-            _show(connection, snapshot)
+            _show(connection, snapshot, TABLES if CATALOGUE.search(sql) else snapshot.files)
             return _answer(connection, sql)
         except duckdb.OutOfMemoryException as error:
             raise StoreError(f"The query needs more than {MEMORY} of memory: ask for fewer rows or columns.") from error
@@ -105,12 +107,13 @@ def _table_functions(tree: Any) -> Iterator[str]:
             yield from _table_functions(value)
 
 
-def _show(connection: "duckdb.DuckDBPyConnection", snapshot: Snapshot) -> None:
-    """Make a view of every table, then lock all else."""
+def _show(connection: "duckdb.DuckDBPyConnection", snapshot: Snapshot, names: Iterable[str]) -> None:
+    """Make views of tables, empty where the snapshot was not asked for them, then lock all else."""
     files = [file for held in snapshot.files.values() for file in held if file is not None]
     paths = [file.held.path for file in files if file.held.path is not None]
     connection.execute(f"SET allowed_paths = {paths!r}")
-    for name, spec in TABLES.items():
+    for name in names:
+        spec = TABLES[name]
         if name not in snapshot.files:
             connection.register(name, spec.schema.empty_table())
             continue

@@ -73,6 +73,18 @@ def test_every_table_can_be_asked(store):
     assert query(store, "SELECT 1 AS a, 2 AS a").columns[0] == "a"
 
 
+@pytest.mark.parametrize("sql", [
+    "SHOW TABLES",
+    "FROM (SHOW TABLES)",
+    "SELECT table_name FROM information_schema.tables",
+    "SELECT view_name FROM duckdb_views() WHERE NOT internal",
+    "SELECT name FROM sqlite_master",
+])  # fmt: skip
+def test_what_lists_tables_lists_all(store, sql):
+    """Also those that the statement does not name."""
+    assert {row[0] for row in query(store, sql).rows} >= set(TABLES)
+
+
 def test_lists_and_times_in_each_format(ask):
     sql = "SELECT trial_key, thresholds, ended_at, test_accuracy, git_dirty FROM trials WHERE study = 'hunt' ORDER BY 1"
     status, out, _ = ask(sql, "--format", "json")
