@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--loaders", type=int, nargs="+", default=[0, 2], help="processes of the peers' DataLoader")
+    parser.add_argument("--rows", nargs="+", default=[*OURS, *PEERS], help="of the table; ours comes first")
     parser.add_argument("--only", choices=[*PEERS, *OURS], help="run one alone")
     parser.add_argument("--folder", help="of its files")
     asked = parser.parse_args()
@@ -218,6 +219,7 @@ def main() -> None:
         found = [
             (name, loaders, *timed([__file__, *same, "--only", name, "--loaders", str(loaders)]))
             for name, loaders in [*product(OURS, [0]), *product(PEERS, asked.loaders)]
+            if name in asked.rows
         ]
     print(
         f"{TRIALS} trials of {asked.epochs} epochs, {images} validation images of {asked.side} pixels; "
