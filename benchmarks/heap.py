@@ -2,7 +2,7 @@
 
     python benchmarks/heap.py
 
-ResNet-18, Adam, cross-entropy, batches of 32, one CPU thread, nothing of ours but `study.engine.HEAP`, which is in the environment of one
+ResNet-18, Adam, cross-entropy, batches of 32, one CPU thread, nothing of ours but `study.health.HEAP`, which is in the environment of one
 process and not of the other. The two take turns; printed are the medians of the process's own time a step, and the most memory it had.
 """
 
@@ -54,7 +54,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.steps:
         return steps(asked.steps)
-    from study.engine import HEAP
+    from study.health import HEAP
 
     bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     print(f"{platform.machine()}, {' '.join(platform.libc_ver())}, Python {platform.python_version()}\n")

@@ -30,6 +30,7 @@ from study.config import ROOT, Config
 from study.dispatch import Dispatch, Source
 from study.errors import StudyError
 from study.forgetting import forgetful
+from study.health import HEAP
 from study.lease import patience
 from study.progress import Display
 from study.records import Row, curves
@@ -49,9 +50,6 @@ COMPACT_EVERY = 500
 KEPT = 100
 # How many times what a step may take is silence after which a worker is replaced: it ends itself before, unless it stands still.
 SILENCE = 1.5
-# What workers tell glibc's malloc: to keep for the next step the blocks below 32 MiB that a step frees. Handed back to the system, they
-# would come again as pages to be cleared, a tenth of a step at 64 pixels. Other allocators do not look.
-HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
 
 
 class Recorder(TrialProgressCallback):
@@ -247,16 +245,13 @@ def cluster(config: Config) -> Iterator[None]:
     try:
         if address:
             excludes = [".git", ".venv", "results/tables", "datasets/cache"]
-            runtime: dict[str, Any] = {"working_dir": str(ROOT), "excludes": excludes, "env_vars": heap}
-            if os.environ.get(ENCRYPTION):
-                runtime["env_vars"] = {**heap, ENCRYPTION: os.environ[ENCRYPTION]}
+            variables = heap | {name: os.environ[name] for name in [ENCRYPTION] if os.environ.get(name)}
+            runtime: dict[str, Any] = {"working_dir": str(ROOT), "excludes": excludes, "env_vars": variables}
             ray.init(address=address, runtime_env=runtime, **quiet)
         else:
             variables = {**heap, "PYTHONPATH": str(ROOT), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
-            cpus = config["cluster"]["cpus"]
-            ray.init(
-                address="local", num_cpus=cpus, include_dashboard=False, runtime_env={"env_vars": variables}, **quiet
-            )
+            quiet |= {"num_cpus": config["cluster"]["cpus"], "include_dashboard": False}
+            ray.init(address="local", runtime_env={"env_vars": variables}, **quiet)
     except (ConnectionError, ValueError) as error:
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         raise StudyError(f"No Ray answers {where}: {str(error).splitlines()[0]}") from error

@@ -7,6 +7,7 @@ import pytest
 from study import engine
 from study.engine import SILENCE, WORKER_DEATHS, Recorder
 from study.errors import StudyError
+from study.health import HEAP
 
 
 @pytest.fixture
@@ -114,4 +115,4 @@ def test_workers_keep_their_heap_and_what_the_user_says_of_it(address, tiny_conf
     monkeypatch.setenv("RAY_ADDRESS", address) if address else monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(StudyError, match="No Ray answers"), engine.cluster(tiny_config()):
         raise AssertionError
-    assert {name: asked[name] for name in engine.HEAP} == engine.HEAP | {"MALLOC_TRIM_THRESHOLD_": "7"}
+    assert {name: asked[name] for name in HEAP} == HEAP | {"MALLOC_TRIM_THRESHOLD_": "7"}

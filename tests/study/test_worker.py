@@ -17,8 +17,7 @@ from mdml.models import BACKBONES
 from mdml.train import TrainingError
 from results import Store, StoreError
 from study import health, plan
-from study.engine import HEAP
-from study.health import SLACK, Health, holdings
+from study.health import HEAP, SLACK, Health, holdings
 from study.lease import LEAST, MORE, TIMES, patience
 from study.trial import Trial
 from tests.mdml import tiny_model
