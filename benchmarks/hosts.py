@@ -54,8 +54,10 @@ def line(name: str, rows: list[tuple[str, float, float, float]]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=40, help="of each study: an even number, since there are 2 folds")
     count = parser.parse_args().trials
+    if count < 20 or count % 2:
+        parser.error(f"--trials: expected an even number from 20 on, found {count}.")
     if reason := lacking():
         print(f"hosts.py {reason}.")
         return
@@ -75,6 +77,7 @@ def main() -> None:
             desk.run("up", file)
             desk.run("submit", file, *study(f"of-{hosts}", count), "dataset.cache=s3://faces/sets")
             desk.run("down", file)
+            print(f"{hosts} done", file=sys.stderr, flush=True)
             found[f"cluster of {hosts}"] = f"of-{hosts}"
             for machine in ("head", *(f"w{index + 1}" for index in range(hosts))):
                 lab[machine].kill()
