@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
+from study.growth import Demand
 from study.packing import Measured, NoShares, Shares
 
 TrialConfig = dict[str, Any]
@@ -20,6 +21,10 @@ class Source(Protocol):
     @property
     def ahead(self) -> Sequence[TrialConfig]:
         """Trials that are known before any has ended; none of a search, whose proposals depend on those before."""
+
+    @property
+    def left(self) -> int:
+        """How many trials are left to be suggested, at most."""
 
     def suggest(self, trial_id: str) -> Any:
         """{"trial": ...} of the next trial, None where it is not known yet, or FINISHED."""
@@ -46,6 +51,11 @@ class Planned:
         self.ahead: Sequence[TrialConfig] = trials
         self._waiting = deque(trials)
 
+    @property
+    def left(self) -> int:
+        """Those that wait."""
+        return len(self._waiting)
+
     def suggest(self, trial_id: str) -> Any:
         """The next one."""
         return {"trial": self._waiting.popleft()} if self._waiting else FINISHED
@@ -67,6 +77,7 @@ class Dispatch(Searcher):
         over: says why no further trial may start, such as a budget that is spent; None while they may.
         wait: says why none may start now, such as a disk that is full; asked again and again.
         shares: of a GPU; None: trials run without one.
+        demand: of machines; None: there are as many as there are.
 
     """
 
@@ -76,9 +87,11 @@ class Dispatch(Searcher):
         over: Callable[[], str | None] = lambda: None,
         wait: Callable[[], str | None] = lambda: None,
         shares: Shares | None = None,
+        demand: Demand | None = None,
     ) -> None:
         super().__init__(metric="metric", mode="max")
         self.source, self._over, self._wait, self._shares = source, over, wait, shares or NoShares()
+        self._demand = demand
         self.ended: str | None = None  # why trials were left
         self._again: deque[tuple[str, TrialConfig]] = deque()  # by the name that the source knows it by
         self._running: dict[str, tuple[str | None, TrialConfig]] = {}  # no name: it is only measured
@@ -95,6 +108,16 @@ class Dispatch(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, None to be asked again, or FINISHED."""
+        found = self._suggest(trial_id)
+        if self._demand is not None:
+            if found == FINISHED or self.ended:
+                self._demand.end()
+            elif found is not None and "probe" not in found["trial"]:
+                self._demand.begin(found["trial"]["share"], self.source.left)
+            self._demand.look()
+        return found
+
+    def _suggest(self, trial_id: str) -> Any:
         self.ended = self.ended or self._over()
         if self.ended:
             return None if self._running else FINISHED

@@ -1,230 +1,41 @@
-"""The engine: hands trials to warm workers through Ray Tune, and commits what ends without its worker's word."""
+"""The engine: hands trials to warm workers through Ray Tune, on a Ray of its own or on a cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 
 from results import Store, StoreError
 from results.remote import ENCRYPTION
 from study import packing
 from study.checkpoint import Checkpoints
-from study.config import ROOT, Config
+from study.config import ROOMS, ROOT, Config
 from study.dispatch import Dispatch, Source
 from study.errors import StudyError
 from study.forgetting import forgetful
+from study.growth import Demand
 from study.health import HEAP
 from study.lease import patience
 from study.progress import Display
-from study.records import Row, curves
+from study.recorder import Recorder
+from study.records import Row
 from study.remembering import remembering
-from study.spec import LOST_WORKER, TrialSpec
 from study.spool import Spool
 from study.starting import patient, requested
 from study.stopping import Unhurried
-from study.trial_row import failed_row
 from study.worker import Worker
-
-# A trial whose worker dies although its node lives is tried again this often before it is recorded as failed.
-WORKER_DEATHS = 8
-# Trials between two compactions of the store.
-COMPACT_EVERY = 500
-# Trials that have ended which Tune keeps.
-KEPT = 100
-# How many times what a step may take is silence after which a worker is replaced: it ends itself before, unless it stands still.
-SILENCE = 1.5
-
-
-class Recorder(TrialProgressCallback):
-    """Commits what no worker commits, notices what is silent, and feeds the display.
-
-    It takes the place of Tune's own, which would keep every trial there was.
-
-    Args:
-        spool: where to.
-        code: git_commit and git_dirty.
-        display: what to tell.
-        metric: column of the trial's row to show.
-        ended: called with the row of every trial that ended.
-        reasons: which rule stopped a trial, by Tune's id, where a scheduler keeps that.
-        patience: seconds that a trial's first step may take; later ones come with the results.
-
-    """
-
-    def __init__(
-        self,
-        spool: Spool,
-        code: Row,
-        display: Display,
-        metric: str,
-        ended: Callable[[Row], None],
-        reasons: Mapping[str, str],
-        patience: float,
-    ) -> None:
-        self.spool, self.code, self.display, self.metric, self.ended = spool, code, display, metric, ended
-        self.reasons, self.patience = reasons, patience
-        self.results: dict[str, dict[int, Row]] = {}  # of a running trial: its last result of each epoch
-        self.due: dict[str, float] = {}  # when a running trial must have been heard from
-        self.actors: dict[str, Any] = {}  # that runs a trial
-        self.deaths: dict[str, list[str | None]] = {}  # nodes on which its workers died
-        self.refused: StoreError | None = None
-        self.compaction: Thread | None = None  # the last one
-        self._looked = time.monotonic()
-        self._count = 0
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Tune's snapshots do not hold it: resuming is a query of the store."""
-        return object, ()
-
-    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A trial has a worker."""
-        self.actors[trial.trial_id] = trial.temporary_state.ray_actor
-        self.due[trial.trial_id] = time.monotonic() + SILENCE * self.patience
-        self.display.started(trial.trial_id)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: Row, **info: Any
-    ) -> None:
-        """Keep the curve; what a worker repeats that took the trial over stands in the place of what there was."""
-        self.due[trial.trial_id] = time.monotonic() + SILENCE * result.get("patience", self.patience)
-        if "waiting" in result:
-            self.display.note(result["waiting"])
-        elif "record" in result:
-            self.results.setdefault(trial.trial_id, {})[result["record"].get("epoch", 0)] = result
-
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The worker has committed or could not, the scheduler stopped it, or its memory was full."""
-        results = self.results.pop(trial.trial_id, {})
-        last, row = trial.last_result, trial.last_result["row"]
-        self._forget(trial)
-        if self.reasons.get(trial.trial_id) == "budget":  # not committed, so that --resume trains it to its end
-            self.display.dropped(trial.trial_id, f"{row['arm']} is cut off: the budget ends before it does.")
-            return
-        if "unwritable" in last:
-            self.refused = StoreError(last["unwritable"])
-            self.display.dropped(trial.trial_id, f"{row['arm']} is not recorded: its store refuses it.")
-            return
-        if said := last.get("refused") or last.get("said"):
-            self.display.dropped(trial.trial_id, f"{row['arm']} runs again: {said}")
-            return
-        if "tables" in last:
-            self._commit(row["trial_key"], last["tables"])
-        elif "committed" not in last:
-            row |= {"stopped_by": self.reasons.get(trial.trial_id)}
-            records = [results[epoch]["record"] for epoch in sorted(results)]
-            self._commit(row["trial_key"], {"trials": [row], **curves(row["trial_key"], records)})
-        self._end(trial, row)
-
-    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The worker died: the trial is tried again, after a moment that grows, unless it is what kills its workers."""
-        self.display.note(f"The worker of a trial died, which is tried again: {_last_line(trial)}")
-        deaths = self.deaths.setdefault(trial.trial_id, [])
-        deaths.append(_node_of(self.actors.get(trial.trial_id)))
-        trial.config["trial"]["attempt"] = trial.config["trial"].get("attempt", 0) + 1
-        # Tune is told to try without end, and here when to stop. A node that is lost is not counted: Ray knows of that only many
-        # seconds after the workers' death, so that all deaths are looked at again.
-        lost = _lost_nodes() if len(deaths) >= WORKER_DEATHS else set()
-        if sum(node not in lost for node in deaths) >= WORKER_DEATHS:
-            trial.max_failures = trial.run_metadata.num_failures
-        self._forget(trial)
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """The worker died too often."""
-        self.results.pop(trial.trial_id, None)
-        self._forget(trial)
-        reason = f"{LOST_WORKER} {WORKER_DEATHS + 1} times; the last time: {_last_line(trial)}"
-        row = failed_row(TrialSpec.parse(trial.config["trial"]["spec"]), reason, self.code)
-        row["gpu_share"] = trial.config["trial"]["share"]
-        self._commit(row["trial_key"], {"trials": [row]})
-        self._end(trial, row)
-
-    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Once a second: catch up with what the store could not take, and end workers that say nothing."""
-        now = time.monotonic()
-        if now < self._looked + 1:
-            return
-        self._looked = now
-        if len(trials) > 2 * KEPT:
-            # Tune keeps what has ended and looks through it: only the last ones stay, or every trial would cost more than the one before.
-            trials[:-KEPT] = [trial for trial in trials[:-KEPT] if not trial.is_finished()]
-        with self._refusals():
-            self.spool.catch_up()
-        for trial in trials:
-            actor = trial.temporary_state.ray_actor
-            if actor is not None and now > self.due.get(trial.trial_id, now):
-                self.display.note("A worker has said nothing for too long and is replaced.")
-                self.due[trial.trial_id] = now + SILENCE * self.patience
-                ray.kill(actor)
-
-    def _commit(self, key: str, tables: dict[str, list[Row]]) -> None:
-        with self._refusals():
-            self.spool.commit(key, tables)
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        # Tune takes an exception of a callback for one of the trial, so that it is kept here and raised after the run.
-        try:
-            yield
-        except StoreError as error:
-            self.refused = error
-
-    def _forget(self, trial: TuneTrial) -> None:
-        self.due.pop(trial.trial_id, None)
-        self.actors.pop(trial.trial_id, None)
-
-    def _end(self, trial: TuneTrial, row: Row) -> None:
-        self.deaths.pop(trial.trial_id, None)
-        self.display.ended(trial.trial_id, row["arm"], row["status"], row.get(self.metric), row.get("error") or "")
-        self.ended(row)
-        self._count += 1
-        if self._count % COMPACT_EVERY == 0 and self.spool.reason is None:
-            # Reading thousands of small files is slow, so that they do not become so many while a study runs.
-            self.compaction = Thread(target=_compact, args=(self.spool.store.root,), daemon=True)
-            self.compaction.start()
-
-
-def _compact(root: Any) -> None:
-    """In a process of its own: what it reads, and DuckDB, would stay with the driver. If it fails, its parts are left to the next."""
-    code = "import sys; from results import Store; Store(sys.argv[1]).compact()"
-    subprocess.run([sys.executable, "-c", code, str(root)], cwd=ROOT, capture_output=True, check=False)
-
-
-def _node_of(actor: Any) -> str | None:
-    """The node that an actor is or was on; None where it never was on one."""
-    if actor is None:
-        return None
-    found: Row = ray._private.state.actors(actor._actor_id.hex())
-    return found.get("Address", {}).get("NodeID")
-
-
-def _lost_nodes() -> set[str]:
-    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
-
-
-def _last_line(trial: TuneTrial) -> str:
-    try:  # Tune's own get_error looks where the file will be copied to later
-        lines = Path(trial.error_file or "").read_text().strip().splitlines()
-        # Ray lists class, actor and process, indented, behind what happened.
-        return [line for line in lines if not line[:1].isspace()][-1]
-    except (OSError, IndexError):
-        return "no reason known"
 
 
 @contextmanager
@@ -240,19 +51,20 @@ def cluster(config: Config) -> Iterator[None]:
         raise StudyError(
             f"Expected RAY_ADDRESS to be HOST:PORT or auto, found {address}: run the study on a node of the cluster."
         )
-    heap = {name: os.environ.get(name, size) for name, size in HEAP.items()}
+    variables = {name: os.environ.get(name, size) for name, size in HEAP.items()}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address:
-            excludes = [".git", ".venv", "results/tables", "datasets/cache"]
-            variables = heap | {name: os.environ[name] for name in [ENCRYPTION] if os.environ.get(name)}
+            excludes = [f"/{entry.name}" for entry in ROOT.iterdir() if entry.name not in ROOMS]
+            excludes += ["results/tables", "datasets/cache"]
+            variables |= {name: os.environ[name] for name in [ENCRYPTION] if os.environ.get(name)}
             runtime: dict[str, Any] = {"working_dir": str(ROOT), "excludes": excludes, "env_vars": variables}
             ray.init(address=address, runtime_env=runtime, **quiet)
         else:
-            variables = {**heap, "PYTHONPATH": str(ROOT), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+            variables |= {"PYTHONPATH": str(ROOT), "RAY_CHDIR_TO_TRIAL_DIR": "0"}
             quiet |= {"num_cpus": config["cluster"]["cpus"], "include_dashboard": False}
             ray.init(address="local", runtime_env={"env_vars": variables}, **quiet)
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, ValueError, ray.exceptions.RuntimeEnvSetupError) as error:
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         raise StudyError(f"No Ray answers {where}: {str(error).splitlines()[0]}") from error
     # Ray has put handlers of its own in place: to be terminated is to be interrupted, and not a crash with a stack.
@@ -333,18 +145,19 @@ def run(
         "checkpoint": config["checkpoint"],
         "lease": wanted["lease"],
     }
-    _sweep(config, spool.store)
+    kept = None if config["checkpoint"]["every"] == 0 else Checkpoints(config["checkpoint"]["root"])
+    _sweep(kept, spool.store)
     scheduler = scheduler or Unhurried()
-    # Demand for so many trials at a time makes a cluster grow; a search proposes no earlier than it must, to know the more.
+    # What so many trials wait for makes a cluster grow; a search proposes no earlier than it must, to know the more (see Demand).
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "64" if source.ahead else "1"
-    recorder = Recorder(
-        spool, code, display, metric, ended, getattr(scheduler, "reasons", {}), patience(wanted["lease"])
-    )
+    reasons = getattr(scheduler, "reasons", {})
+    recorder = Recorder(spool, code, display, metric, ended, reasons, patience(wanted["lease"]), kept)
     dispatch = Dispatch(
         source,
         lambda: over() or (str(recorder.refused) if recorder.refused else None),
         lambda: _paused(spool, display),
         packing.shares(config, metric, spool.store),
+        None if source.ahead else Demand(wanted["cpus_per_trial"], wanted["workers"]),
     )
     with tempfile.TemporaryDirectory(prefix="study-") as scratch, forgetful(), patient(), remembering():
         tuner = tune.Tuner(
@@ -378,16 +191,15 @@ def run(
         raise recorder.refused
     if recorder.compaction is not None:
         recorder.compaction.join()
-    _sweep(config, spool.store)
+    _sweep(kept, spool.store)
     return dispatch.ended
 
 
-def _sweep(config: Config, store: Store) -> None:
-    """Remove the checkpoints of trials that a scheduler stopped, or that ended when their storage was out of reach."""
-    if config["checkpoint"]["every"] != 0:
+def _sweep(kept: Checkpoints | None, store: Store) -> None:
+    """Remove the checkpoints of trials that have ended, or that ended when their storage was out of reach."""
+    if kept is not None:
         with suppress(StoreError):
-            checkpoints = Checkpoints(config["checkpoint"]["root"])
-            checkpoints.sweep({key for key, status in store.statuses(checkpoints.keys()).items() if status != "failed"})
+            kept.sweep({key for key, status in store.statuses(kept.keys()).items() if status != "failed"})
 
 
 def _paused(spool: Spool, display: Display) -> str | None:

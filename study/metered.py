@@ -45,6 +45,11 @@ class Metered:
         """Those of the source."""
         return self.source.ahead
 
+    @property
+    def left(self) -> int:
+        """Those of the source."""
+        return self.source.left
+
     def suggest(self, trial_id: str) -> Any:
         """What the source suggests; a trial that it does is running from now on."""
         found = self.source.suggest(trial_id)

@@ -1,7 +1,10 @@
-"""Workers that are starting are let start.
+"""Workers that are starting are let start, and a trial whose warm worker turns out to be dead is tried again.
 
 Tune gives a warm actor to any trial that waits, also to one whose own actor is just starting, which it then ends. Trials that are shorter
 than a start, some ten seconds, so keep all but the first worker from ever beginning.
+
+It learns that an idle worker has died as it hands a trial to it, and then is told twice: of the actor, for which it tries the trial again,
+and of what the actor was asked, for which it would give up the trial that waits again.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ from unittest.mock import patch
 
 from ray import tune
 from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
 
 from study.config import Config
 
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Let Tune give a warm actor to a trial that waits for resources, and ask for one where all others are starting."""
+    """Let Tune give a warm actor to a trial that waits for resources, ask for one where all others are starting, and try a trial again."""
     reuse, ask = TuneController._maybe_reuse_cached_actor, TuneController._maybe_update_trial_queue
+    died, failed, waits_again = TuneController._actor_failed, TuneController._trial_task_failure, set[Any]()
 
     def reused(self: Any, trial: Any) -> bool:
         if not is_starting(self, trial):
@@ -41,7 +46,23 @@ def patient() -> Iterator[None]:
         finally:
             self._max_pending_trials = most
 
+    def dead(self: Any, actor: Any, exception: Exception) -> None:
+        trial = self._actor_to_trial[actor]
+        handed = trial in self._resetting_trials
+        self._resetting_trials.discard(trial)
+        died(self, actor, exception)
+        if handed:
+            waits_again.add(trial)
+
+    def unanswered(self: Any, trial: Any, exception: Exception) -> None:
+        if trial in waits_again and trial.status == Trial.PENDING:
+            waits_again.remove(trial)
+        else:
+            failed(self, trial, exception)
+
     with (
+        patch.object(TuneController, "_actor_failed", dead),
+        patch.object(TuneController, "_trial_task_failure", unanswered),
         patch.object(TuneController, "_maybe_reuse_cached_actor", reused),
         patch.object(TuneController, "_maybe_update_trial_queue", asked),
     ):

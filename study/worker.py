@@ -53,7 +53,7 @@ class Worker(Trainable):
     """
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
-        """Called once a process; `context` has store_root, cache, cpus, gpus, code and metric, checkpoint and lease."""
+        """Called once a process; `context` has store_root, cache, cpus, code, metric, checkpoint and lease."""
         self.context = context or {}
         share = config["trial"].get("share", 0.0)
         self.device = use_device(self.context["cpus"], share > 0)
@@ -217,7 +217,7 @@ class Worker(Trainable):
             self._release()
         time.sleep(self.wait)
         self.wait = min(2 * self.wait, LONGEST_WAIT)
-        return {"waiting": f"A trial waits to open its test fold: {error}"}
+        return {"row": spec_row(self.spec), "waiting": f"A trial waits for its store or its faces: {error}"}
 
     def _refuse(self, error: Exception) -> Row:
         """Its share of the GPU's memory is too small, which says nothing of the trial."""

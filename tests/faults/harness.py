@@ -24,7 +24,7 @@ from ray.tune.utils.util import flatten_dict
 
 from results import Store, StoreError, files
 from results.schema import TABLES
-from study import conduct, engine
+from study import conduct, engine, recorder
 from study.config import load
 from study.records import curves
 from study.trial_row import spec_row
@@ -245,7 +245,9 @@ class PlayedTune:
         return trial
 
     def _worker(self, trial, idle):
-        idle[:] = [worker for worker in idle if worker.node not in self.world.lost]
+        if idle and idle[-1].node in self.world.lost:  # Tune learns of it as it hands a trial over
+            idle.pop()
+            return None
         node = idle[-1].node if idle else next(node for node in self.nodes if node not in self.world.lost)
         with self._as_worker(node):
             try:
@@ -357,11 +359,11 @@ def play(monkeypatch, world, slots=2):
     """Put the played parts in the place of the real ones."""
     monkeypatch.setattr(engine, "tune", PlayedTune(world, slots))
     monkeypatch.setattr(engine, "cluster", lambda config: contextlib.nullcontext())
-    monkeypatch.setattr(engine, "COMPACT_EVERY", 3)
-    monkeypatch.setattr(engine, "Thread", Immediate)
-    monkeypatch.setattr(engine, "_compact", compact)
-    monkeypatch.setattr(engine, "_node_of", lambda actor: getattr(actor, "node", None))
-    monkeypatch.setattr(engine, "_lost_nodes", lambda: world.lost)
+    monkeypatch.setattr(recorder, "COMPACT_EVERY", 3)
+    monkeypatch.setattr(recorder, "Thread", Immediate)
+    monkeypatch.setattr(recorder, "_compact", compact)
+    monkeypatch.setattr(recorder, "_node_of", lambda actor: getattr(actor, "node", None))
+    monkeypatch.setattr(recorder, "_lost_nodes", lambda: world.lost)
     monkeypatch.setattr("study.growth.resources", lambda share: {"CPU": float(slots), "GPU": 0.0})
     monkeypatch.setattr("study.plan.check_network", lambda config: None)  # a fifth of the time
     monkeypatch.setattr("study.live.LivePage", Silent)
@@ -384,7 +386,7 @@ def play(monkeypatch, world, slots=2):
     def sleep(seconds):
         world.now += seconds
 
-    for module in ("study.worker", "study.engine", "study.spool"):
+    for module in ("study.worker", "study.engine", "study.recorder", "study.spool"):
         clock = types.SimpleNamespace(sleep=sleep, monotonic=lambda: world.now, time=lambda: world.utc().timestamp())
         monkeypatch.setattr(f"{module}.time", clock)
     monkeypatch.setattr("study.spool.Spool.__init__.__defaults__", (lambda: world.now,))

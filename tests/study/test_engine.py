@@ -5,15 +5,16 @@ import types
 import pytest
 
 from study import engine
-from study.engine import SILENCE, WORKER_DEATHS, Recorder
+from study import recorder as recording
 from study.errors import StudyError
 from study.health import HEAP
+from study.recorder import SILENCE, WORKER_DEATHS, Recorder
 
 
 @pytest.fixture
 def recorder():
     display = types.SimpleNamespace(started=lambda name: None, note=lambda text: None)
-    spool = types.SimpleNamespace(catch_up=lambda: True)
+    spool = types.SimpleNamespace(catch_up=lambda: True, reason=None)
     return Recorder(spool, {}, display, "val_accuracy", lambda row: None, {}, 10.0)
 
 
@@ -21,8 +22,8 @@ def recorder():
 def die(recorder, monkeypatch):
     """Kill a trial's worker on a node: whether the trial is tried again should that happen once more."""
     lost = set()
-    monkeypatch.setattr(engine, "_node_of", lambda actor: actor)
-    monkeypatch.setattr(engine, "_lost_nodes", lambda: lost)
+    monkeypatch.setattr(recording, "_node_of", lambda actor: actor)
+    monkeypatch.setattr(recording, "_lost_nodes", lambda: lost)
     trial = types.SimpleNamespace(trial_id="t", config={"trial": {}}, max_failures=-1, error_file=None)
     trial.run_metadata = types.SimpleNamespace(num_failures=0)
 
@@ -43,8 +44,8 @@ def die(recorder, monkeypatch):
 def test_a_worker_that_says_nothing_is_replaced_once_its_patience_is_over(recorder, monkeypatch):
     """Its first step may take the study's patience, a later one as much as the worker last said."""
     now, killed = [0.0], []
-    monkeypatch.setattr(engine, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(engine.ray, "kill", killed.append)
+    monkeypatch.setattr(recording, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(recording.ray, "kill", killed.append)
     trial = types.SimpleNamespace(trial_id="t", temporary_state=types.SimpleNamespace(ray_actor="actor"))
     waiting = types.SimpleNamespace(trial_id="u", temporary_state=types.SimpleNamespace(ray_actor=None))
 
@@ -62,6 +63,50 @@ def test_a_worker_that_says_nothing_is_replaced_once_its_patience_is_over(record
     recorder.on_trial_result(0, [trial], trial, {"patience": 100.0})
     assert at(begun + SILENCE * 100) == ["actor"]
     assert at(begun + SILENCE * 100 + 2) == ["actor", "actor"]
+
+
+def test_who_speaks_while_the_driver_waits_for_a_store_is_not_silent(recorder, monkeypatch):
+    now, killed = [0.0], []
+    monkeypatch.setattr(recording, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(recording.ray, "kill", killed.append)
+    trial = types.SimpleNamespace(trial_id="t", temporary_state=types.SimpleNamespace(ray_actor="actor"))
+    recorder._looked = -10.0
+    recorder.on_trial_start(0, [trial], trial)
+
+    def wait(*given):
+        now[0] += 100.0
+
+    recorder.spool.commit = wait
+    recorder._commit("another", {})
+    recorder.on_step_end(0, [trial])
+    assert killed == []
+    now[0] += SILENCE * 10 + 2
+    recorder.on_step_end(0, [trial])
+    assert killed == ["actor"]
+
+
+@pytest.mark.parametrize("reason", ["asha", "budget"])
+def test_what_a_scheduler_stops_leaves_no_checkpoint_unless_it_is_to_go_on(recorder, reason):
+    removed, committed = [], []
+    recorder.checkpoints = types.SimpleNamespace(remove=removed.extend)
+    recorder.spool.commit, recorder.spool.reason = lambda key, tables: committed.append(key), None
+    recorder.display.dropped = recorder.display.ended = lambda *given: None
+    recorder.reasons = {"t": reason}
+    row = {"trial_key": "k", "arm": "a", "status": "stopped"}
+    trial = types.SimpleNamespace(trial_id="t", last_result={"row": row, "record": {}}, temporary_state=None)
+    recorder.on_trial_complete(0, [trial], trial)
+    assert removed == committed == (["k"] if reason == "asha" else [])
+
+
+def test_a_trial_that_waits_for_its_store_is_cut_off_by_a_budget_as_any_other(recorder):
+    said = []
+    recorder.display.dropped = lambda name, text: said.append(text)
+    recorder.reasons = {"t": "budget"}
+    result = {"row": {"arm": "softmax"}, "waiting": "A trial waits for its store."}
+    trial = types.SimpleNamespace(trial_id="t", last_result=result, temporary_state=None)
+    recorder.on_trial_result(0, [trial], trial, result)
+    recorder.on_trial_complete(0, [trial], trial)
+    assert said == ["softmax is cut off: the budget ends before it does."]
 
 
 def test_a_node_must_hold_all_that_a_trial_needs(tiny_config, monkeypatch, capsys):
@@ -98,8 +143,8 @@ def test_lost_nodes_are_not_counted_although_ray_knows_of_each_too_late(die):
 def test_what_a_worker_died_of_is_said_without_rays_list(tmp_path):
     file = tmp_path / "error.txt"
     file.write_text("Traceback\nray.exceptions.ActorDiedError: The actor died.\n\tclass_name: Worker\n\tactor_id: 0a\n")
-    assert engine._last_line(types.SimpleNamespace(error_file=file)).endswith("ActorDiedError: The actor died.")
-    assert engine._last_line(types.SimpleNamespace(error_file=None)) == "no reason known"
+    assert recording._last_line(types.SimpleNamespace(error_file=file)).endswith("ActorDiedError: The actor died.")
+    assert recording._last_line(types.SimpleNamespace(error_file=None)) == "no reason known"
 
 
 @pytest.mark.parametrize("address", [None, "10.0.0.1:6379"])

@@ -68,3 +68,42 @@ def test_trials_of_a_share_ask_for_resources_by_one_object():
     asked = [pickle.loads(pickle.dumps(partial(requested, 1)))({"trial": {"share": 0.5}}) for _ in range(2)]
     assert asked[0] is asked[1] == tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
     assert _resources(1, 0.0) == tune.PlacementGroupFactory([{"CPU": 1}])
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What Tune does of a death: of an actor it tries again what runs or was handed to it, of a task it gives up what waits."""
+    done = []
+
+    def actor_failed(self, actor, exception):
+        trial = self._actor_to_trial[actor]
+        if trial.status == "PENDING":
+            done.append("again")
+
+    def task_failed(self, trial, exception):
+        done.append("again" if trial.status == "RUNNING" else "given up")
+
+    monkeypatch.setattr(TuneController, "_actor_failed", actor_failed)
+    monkeypatch.setattr(TuneController, "_trial_task_failure", task_failed)
+    return done
+
+
+def test_a_trial_that_is_handed_to_a_dead_worker_is_tried_again_and_given_up_if_it_then_fails(told):
+    trial = Hashed("PENDING")
+    controller = SimpleNamespace(_actor_to_trial={"actor": trial}, _resetting_trials={trial})
+    error = RuntimeError("it died")
+    with patient():
+        TuneController._actor_failed(controller, "actor", error)
+        TuneController._trial_task_failure(controller, trial, error)
+        assert told == ["again"]
+        assert not controller._resetting_trials, "Tune waits for its reset without end"
+        TuneController._trial_task_failure(controller, trial, error)  # of something else, while it waits
+        trial.status = "RUNNING"
+        TuneController._actor_failed(controller, "actor", error)
+        TuneController._trial_task_failure(controller, trial, error)
+    assert told == ["again", "given up", "again"]
+
+
+class Hashed:
+    def __init__(self, status):
+        self.status = status

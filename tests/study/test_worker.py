@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import torch
 from mdml.models import BACKBONES
 from mdml.train import TrainingError
 from results import Store, StoreError
+from results.errors import StoreUnavailable
 from study import health, plan
 from study.health import HEAP, SLACK, Health, holdings
 from study.lease import LEAST, MORE, TIMES, patience
@@ -93,6 +95,22 @@ def test_what_a_store_refuses_for_good_is_no_failure_of_the_trial(study, tmp_pat
     assert Store(tmp_path / "tables").statuses() == {}
 
 
+def test_a_trial_that_waits_for_its_store_says_which_it_is(study, tmp_path, monkeypatch):
+    config, spec = study
+
+    def away(*arguments):
+        raise StoreUnavailable("It is away.")
+
+    made = working.worker(replace(spec, epochs=1), config, tmp_path / "tables")
+    with monkeypatch.context() as patch:
+        patch.setattr(made.store, "write", away)
+        patch.setattr("study.worker.time.sleep", lambda seconds: None)
+        waits = [result for result in (made.step() for _ in range(3)) if "waiting" in result]
+    assert waits
+    assert {result["row"]["trial_key"] for result in waits} == {made.spec.key}
+    assert working.results(made)[-1]["committed"] == "done"
+
+
 @pytest.mark.parametrize(("error", "harmed"), [(TrainingError("not finite"), False), (RuntimeError("segment"), True)])
 def test_a_worker_that_may_be_harmed_ends_at_the_next_trial(study, tmp_path, monkeypatch, capsys, error, harmed):
     def fail(self, state=None, **given):
@@ -144,6 +162,38 @@ def test_a_full_gpu_is_held_against_the_trial_only_where_it_had_all_of_it(study,
         assert Store(tmp_path).is_empty()
     # Of the allocator's own error the process takes no harm; a library's may have left it half made.
     assert bool(worker.suspect) != isinstance(error, torch.OutOfMemoryError) or share == 1
+
+
+@pytest.mark.slow
+def test_no_trial_suffers_from_a_worker_that_dies_between_two(tiny_config, tmp_path):
+    """Tune learns of it as it hands the next trial over."""
+    from study import engine
+    from study.dispatch import Planned
+    from study.progress import Display
+    from study.spool import Spool
+
+    class Murderous(Planned):
+        """Kills the worker before it gives the third trial, and once more before the fourth."""
+
+        given = 0
+
+        def suggest(self, trial_id):
+            self.given += 1
+            if self.given in (3, 4):
+                os.kill(int((tmp_path / "worker").read_text()), signal.SIGKILL)
+                time.sleep(1)
+            return super().suggest(trial_id)
+
+    config = tiny_config("method=softmax", "seeds=3", "cluster.workers=1", f"storage.root={tmp_path / 'tables'}")
+    members = plan.members(config, plan.open_faces(config), "s")
+    planned = Murderous([{"spec": member.spec.json(), "index": member.index} for member in members])
+    store, ended = Store(tmp_path / "tables"), []
+    with engine.cluster(config), Display("s", len(members), "val_accuracy") as display:
+        spool, worker = Spool(store, "s"), working.named(tmp_path / "worker")
+        engine.run(config, spool, display, "val_accuracy", working.CODE, ended.append, planned, worker=worker)
+    assert len(members) >= 5
+    assert [row["status"] for row in ended] == ["done"] * len(members)
+    assert set(store.statuses().values()) == {"done"}
 
 
 @pytest.mark.slow

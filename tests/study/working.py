@@ -1,5 +1,6 @@
 """Trials and workers without Ray."""
 
+import os
 from dataclasses import replace
 
 from study import plan
@@ -37,7 +38,6 @@ def context(config, root, **changes):
         "store_root": str(root),
         "cache": config["dataset"]["cache"],
         "cpus": 1,
-        "gpus": 0,
         "code": CODE,
         "metric": "val_accuracy",
         "checkpoint": {"root": f"{root}/checkpoints", "every": None},
@@ -86,3 +86,14 @@ class Harmed(Worker):
         if result.get("done"):
             self.suspect = "the test says so"
         return result
+
+
+def named(file):
+    """A class of workers that write down which process they are."""
+
+    class Named(Worker):
+        def setup(self, config, context=None):
+            file.write_text(str(os.getpid()))
+            super().setup(config, context)
+
+    return Named
