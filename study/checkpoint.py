@@ -135,7 +135,7 @@ class Checkpoints:
                 for entry in self._place.entries("")
                 if (entry.name.endswith(ASIDE) and entry.age > CUT_OFF)
                 or (entry.name.endswith(SUFFIX) and entry.name.removesuffix(SUFFIX) in ended)
-                or entry.age > ABANDONED
+                or (entry.name.endswith(SUFFIX) and "/" not in entry.name and entry.age > ABANDONED)
             ]
             self._place.delete(unwanted)
         except (OSError, StoreError) as error:
