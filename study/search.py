@@ -226,8 +226,14 @@ class StudySearch(Searcher):
         return _spec(proposal.drawn, self.shared, f"-{proposal.index}", *self.blocks[block])
 
     def _drop(self, proposal: _Proposal) -> bool:
-        """Leave a proposal that is worse than the best complete one, as far as their common blocks say."""
+        """Leave a proposal that is worse than the best complete one, as far as their common blocks say.
+
+        One whose next block was or is being trained for another proposal is not, since that costs nothing, and has a row of its own.
+        """
         if self.search["cost"] is not None or not self._complete or proposal.looked == len(proposal.answers):
+            return False
+        spec = self._spec(proposal, proposal.next)
+        if spec.key in self._answered or spec.key in self._flights:
             return False
         proposal.looked = len(proposal.answers)
         leader = self._complete[max(self._complete, key=lambda index: (fmean(self._complete[index]), -index))]
@@ -235,10 +241,10 @@ class StudySearch(Searcher):
         differences = [answer.curve[-1][1] - leader[block] for block, answer in sorted(proposal.answers.items())]
         if not worse(differences, len(self.blocks), self.search["alpha"], 1 / images):
             return False
-        spec = self._spec(proposal, proposal.next)
         self.proposed(Member(proposal.index, spec), dict(proposal.trial.params))
         self.dropped(Member(proposal.index, spec))
-        self._answer(proposal, proposal.next, Answer("stopped", []))
+        self._answered[spec.key] = Answer("stopped", [])
+        self._answer(proposal, proposal.next, self._answered[spec.key])
         return True
 
     def _answer(self, proposal: _Proposal, block: int, answer: Answer) -> None:

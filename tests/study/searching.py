@@ -21,6 +21,7 @@ class Tables:
         self.members.setdefault(member.index, {})[member.spec.key] = (json.dumps(parameters), member.spec)
 
     def dropped(self, member):
+        assert member.spec.key not in self.answers, "the store keeps what is done"
         self.saved.append(member)
         self.answers[member.spec.key] = Answer("stopped", [])
 

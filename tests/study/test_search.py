@@ -76,16 +76,43 @@ def test_with_several_workers_every_proposal_is_there_once_however_often_the_dri
         assert alone.proposals() == tables.proposals()
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
-@pytest.mark.parametrize("workers", [1, 3])
-def test_no_proposal_is_trained_twice(a_config, kind, workers):
-    config, tables = a_config(kind), Tables()
-    space = config["search"]["space"]
-    config["search"]["methods"], config["search"]["sampler"] = ["triplet"], config["search"]["sampler"]
-    config["search"]["space"] = space | {
+def six_points(config):
+    """A space so small that proposals repeat each other."""
+    config["search"]["methods"] = ["triplet"]
+    config["search"]["space"] = config["search"]["space"] | {
         "common": {"learning_rate": {"low": 0.001, "high": 0.002, "step": 0.001}},
         "triplet": {"thresholds": [{"low": 0.2, "high": 0.4, "step": 0.1}]},
     }
+    return config
+
+
+def worse_and_worse(spec):
+    """Every arm that is new is worse than those before it, so that racing drops it, and its repetitions meet what it left."""
+    value = 0.9 - 0.2 * (spec.learning_rate > 0.0015) - 0.1 * spec.fold + 0.001 * (int(spec.key, 16) % 7)
+    return Answer("done", [(1, value / 2), (2, value)], None, 1000)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_repetitions_race_alike_however_often_the_driver_is_killed(a_config, workers):
+    config, whole, killed = six_points(a_config("racing")), Tables(), Tables()
+    play(config, whole, 24, workers, answer=worse_and_worse)
+    assert whole.saved, "nothing is dropped"
+    assert len({key for rows in whole.members.values() for key in rows}) <= 6 * 6
+    assert max(Counter(whole.trained).values()) == 1
+    for moment in range(80):
+        play(config, killed, 24, workers, kill_after=1 + moment % 2, answer=worse_and_worse)
+    play(config, killed, 24, workers, answer=worse_and_worse)
+    assert list(killed.members) == list(range(24))
+    if workers == 1:
+        assert killed.proposals() == whole.proposals()
+        assert list(dict.fromkeys(killed.trained)) == whole.trained
+    assert searcher(config, killed, 24).left == 0
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_proposal_is_trained_twice(a_config, kind, workers):
+    config, tables = six_points(a_config(kind)), Tables()
     trials = 6 if kind == "grid" else 14
     search = play(config, tables, trials, workers)
     assert len(search.optuna.trials) == trials
