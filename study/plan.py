@@ -188,7 +188,10 @@ def check(config: Config) -> None:
     """
     resources = config["cluster"]
     least = {"folds": (config["folds"], 2 if config["fold_rule"] in COUNTED else 1), "seeds": (config["seeds"], 1)}
-    least |= {f"cluster.{name}": (resources[name], 1) for name in ("cpus", "workers", "cpus_per_trial", "lease")}
+    least |= {f"cluster.{name}": (resources[name], 1) for name in ("cpus", "workers", "cpus_per_trial")}
+    # In one step a store in S3 may be waited for twice (results.remote.PATIENCE).
+    far = any("://" in str(place) for place in (config["storage"]["root"], config["checkpoint"]["root"]))
+    least["cluster.lease"] = resources["lease"], 300 if far else 1
     least["checkpoint.every"] = config["checkpoint"]["every"], 0
     problems = [
         f"Expected {name} to be at least {low}, found {value}."

@@ -116,7 +116,7 @@ class Spool:
     def _keep(self, table: str, name: str, rows: Tables) -> None:
         try:
             _write(self._near, table, name, rows)
-        except StoreUnavailable:
+        except StoreError:  # full, or such that nothing may be written there
             self._held.append((table, name, rows))
 
     def _delay(self, error: StoreUnavailable) -> None:

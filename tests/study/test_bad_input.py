@@ -130,6 +130,7 @@ def test_s3_has_no_address(tmp_path, capsys):
         (["backbone=cvgg13", "image_size=48"], ["exactly 64", "image_size=48", "set image_size=64"]),
         (["backbone=incfer60", "augmentation=idferm", "image_size=60"], ["exactly 60", "leaves 56", "image_size=64"]),
         (["backbone=alexnet", "image_size=48"], ["at least 63", "image_size=48"]),
+        (["cluster.lease=60", "checkpoint.root=s3://bucket/kept"], ["cluster.lease to be at least 300, found 60"]),
         (["backbone=fmpnet", "channels=2"], ["channels=2"]),
         (["backbone=cvgg13", "backbone.weights=imagenet"], ["no ImageNet weights", "CVGG13"]),
         (["backbone.name=vgg"], ["backbone.name=vgg", "preact_resnet18"]),

@@ -103,12 +103,17 @@ def test_what_an_earlier_process_kept_is_caught_up_by_the_next(store, clock, exp
     assert content(store) == expected
 
 
-def test_a_full_disk_holds_rows_in_memory_and_says_so(store, clock, expected, monkeypatch):
+@pytest.mark.parametrize("refusal", [StoreUnavailable, StoreError])
+def test_a_disk_that_takes_nothing_holds_rows_in_memory_and_says_so(store, clock, expected, monkeypatch, refusal):
+    """It is full, or nothing may be written there."""
+
+    def refuse(*given):
+        raise refusal("No.")
+
     spool = Spool(store, "demo", clock)
     store.away = True
-    near = Faulty(spool.folder)
-    monkeypatch.setattr(spool, "_near", near)
-    near.away = True
+    for name in ("commit", "write"):
+        monkeypatch.setattr(spool._near, name, refuse)
     commit_all(spool)
     assert spool.full
     assert not spool.catch_up(now=True)
