@@ -226,9 +226,9 @@ def _most(cpus_per_trial: int) -> int:
 
 
 def _survey() -> dict[str, int] | None:
-    """Memory in bytes of a GPU by its name, as in the column `device`, of the nodes that are there; None where theirs are no GPUs.
+    """Memory in bytes of a GPU by its name, as in the column `device`, of the nodes that answer; None where theirs are no GPUs.
 
-    The GPUs of one node are taken for alike, as Ray does.
+    The GPUs of one node are taken for alike, as Ray does. Nodes whose GPUs are all in use do not answer: theirs are measured later.
     """
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
     asked = [
@@ -238,11 +238,14 @@ def _survey() -> dict[str, int] | None:
     for one in late:
         ray.cancel(one)
     found: dict[str, int] = {}
+    promised = False
     for answer in answers:
         with suppress(ray.exceptions.RayError):  # a node that is lost has none
-            if (device := ray.get(answer)) is not None:
+            if (device := ray.get(answer)) is None:
+                promised = True
+            else:
                 found[device[0]] = min(device[1], found.get(device[0], device[1]))
-    return found if found or not nodes else None
+    return None if promised and not found else found
 
 
 @ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)

@@ -295,7 +295,7 @@ def test_shares_of_a_cluster_without_gpus_with_promised_ones_and_as_they_are_set
     use_nodes(monkeypatch, *MIXED, answers=dict.fromkeys((0, 2, 4, 5)))
     assert share() == 1.0, "there are none behind the promise"
     use_nodes(monkeypatch, *MIXED)
-    assert share() == 1.0, "no node answers"
+    assert share() is None, "no node answers, since its GPUs are in use: they are measured when they are free"
     use_nodes(monkeypatch, *MIXED, answers={0: L4})
     assert share() is None
     assert share(metric="seconds") == 1.0, "what is timed has its GPU for itself"
