@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from study.errors import StudyError
 from study.prices import price_of
@@ -45,21 +45,6 @@ class Limits:
     def none(self) -> bool:
         """Whether there is no limit at all."""
         return self.gpu_hours is None and self.money is None and self.deadline is None
-
-    def named(self) -> str:
-        """The limits as they are set."""
-        names = {"gpu_hours": self.gpu_hours, "money": self.money}
-        found = [f"budget.{name}={value:g}" for name, value in names.items() if value is not None]
-        if self.deadline is not None:
-            found.append(f"budget.deadline={_clock(self.deadline)}")
-        return " and ".join(found)
-
-
-class Spent(NamedTuple):
-    """What has been spent: GPU-hours, and USD where there is a price."""
-
-    gpu_hours: float
-    money: float | None
 
 
 def limits_of(config: Config, now: float) -> Limits:
@@ -154,11 +139,6 @@ class Budget:
         start, _, method, share = self._running.pop(trial)
         took = max(now - start, 0.0) * share if took is None else took
         self._by_method[method] = self._by_method.get(method, 0.0) + took
-
-    def spent(self, now: float) -> Spent:
-        """What has been spent until now."""
-        hours, price = self._until(now) / 3600, self.limits.price
-        return Spent(hours, None if price is None else hours * price)
 
     def may_start(self, now: float, expected: float = 0.0) -> str | None:
         """Why a trial that takes `expected` seconds may not start now: it would end beyond a limit. None where it may."""

@@ -21,9 +21,13 @@ def test_gpus_are_paid_for_while_they_are_held():
     budget = Budget(Limits(gpu_hours=10, price=2.0), earlier=3600)
     budget.hold(0, 4)
     budget.hold(1800, 1)
-    assert budget.spent(5400) == (1 + 4 * 0.5 + 1, 8.0)
+    spent = 1 + 4 * 0.5 + 1
+    for limit, over in ((spent + 0.01, None), (spent, f"budget.gpu_hours={spent:g} is spent")):
+        budget.limits = Limits(gpu_hours=limit, price=2.0)
+        assert budget.must_stop(5400) == over
     # A clock that was turned back takes nothing away.
-    assert budget.spent(0).gpu_hours == 3
+    budget.limits = Limits(gpu_hours=3)
+    assert budget.must_stop(0) == "budget.gpu_hours=3 is spent"
 
 
 def test_no_trial_starts_that_would_end_beyond_a_limit():
