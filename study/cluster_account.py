@@ -16,8 +16,8 @@ from study.prices import price_of
 
 # Codes of Service Quotas: vCPUs that may run, by the letter of the family; (on demand, spot).
 _QUOTAS = {"g": ("L-DB2E81BA", "L-3819A6DF"), "p": ("L-417A185B", "L-7212CCBC"), "m": ("L-1216C47A", "L-34B43A08")}
-# USD a GB and month of gp3 in us-west-2, as of 2026-06, and hours of a month.
-_DISK, _MONTH = 0.08, 730
+# USD a GB and month of gp3 in us-west-2, and an hour of a public address, as of 2026-06; hours of a month.
+_DISK, _ADDRESS, _MONTH = 0.08, 0.005, 730
 
 
 def problems(cluster: Cluster) -> Iterator[str]:
@@ -121,17 +121,18 @@ def _count(cluster: Cluster, name: str) -> int:
 
 
 def cost(cluster: Cluster) -> list[tuple[str, int, float, str]]:
-    """What a cluster costs: (what, how many at most, USD an hour of one, where the price is from).
+    """What a cluster costs, the head first: (what, how many at most, USD an hour of one, where the price is from).
 
-    Machines from spot have two lines, since they are rented on demand where there is none to spare.
+    Disks and public addresses are in it. Machines from spot have two lines, since they are rented on demand where there is none to spare.
 
     Raises:
         StudyError: where the table of prices lacks an instance type.
 
     """
     region, rows = cluster["provider"]["region"], []
-    for name, node in cluster["available_node_types"].items():
-        config = node["node_config"]
+    nodes = cluster["available_node_types"]
+    for name in sorted(nodes, key=lambda name: bool(name != cluster["head_node_type"])):
+        config = nodes[name]["node_config"]
         price = price_of(config["InstanceType"], region)
         disks = sum(disk["Ebs"]["VolumeSize"] for disk in config.get("BlockDeviceMappings", []))
         prices = {"on demand": price.on_demand}
@@ -141,5 +142,6 @@ def cost(cluster: Cluster) -> list[tuple[str, int, float, str]]:
             prices = {"spot, as it was": price.spot, "on demand, where spot has none": price.on_demand}
         for kind, an_hour in prices.items():
             source = f"{kind}, {price.as_of}"
-            rows.append((f"{name} ({price.instance})", _count(cluster, name), an_hour + disks * _DISK / _MONTH, source))
+            whole = an_hour + disks * _DISK / _MONTH + _ADDRESS
+            rows.append((f"{name} ({price.instance})", _count(cluster, name), whole, source))
     return rows

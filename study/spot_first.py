@@ -17,13 +17,15 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
 MARKET = "InstanceMarketOptions"
-# What EC2 says where there is no spot machine of a type, or not at that price, or no more of them for this account.
+# What EC2 says where there is no spot machine of a type, or not at that price, or no more of them for this account. Ray tries one zone
+# after the other and tells the last one's words alone, which are Unsupported where that one has no such type at all.
 SCARCE = frozenset(
     {
         "InsufficientInstanceCapacity",
         "MaxSpotInstanceCountExceeded",
         "SpotMaxPriceTooLow",
         "UnfulfillableCapacity",
+        "Unsupported",
     }
 )
 # `ray up` puts it on the head.

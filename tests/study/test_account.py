@@ -77,6 +77,23 @@ def test_the_head_rents_nothing_but_machines_of_the_project_with_the_workers_rol
     assert all(action.startswith("ec2:Describe") for action in unbound)
 
 
+def test_the_head_may_have_aws_make_its_role_for_spot_and_no_other(resources):
+    [making] = [one for one in statements(resources, "HeadRole") if "iam:CreateServiceLinkedRole" in actions(one)]
+    assert making["Resource"].endswith("role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot")
+    assert making["Condition"] == {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}}
+
+
+def test_at_all_of_the_budget_the_head_may_rent_nothing_more(resources):
+    action = resources["SpentUp"]["Properties"]
+    assert (action["ActionThreshold"], action["ApprovalModel"]) == ({"Type": "PERCENTAGE", "Value": 100}, "AUTOMATIC")
+    assert action["Definition"]["IamActionDefinition"] == {"PolicyArn": "!Ref RentNothing", "Roles": ["!Ref HeadRole"]}
+    [denied] = statements(resources, "RentNothing")
+    assert denied == {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "*"}
+    [allowed] = statements(resources, "BudgetRole")
+    assert allowed["Resource"] == "!GetAtt HeadRole.Arn"
+    assert allowed["Condition"] == {"ArnEquals": {"iam:PolicyARN": "!Ref RentNothing"}}
+
+
 def test_the_bucket_is_private_encrypted_and_speaks_tls_alone(resources):
     properties = resources["Bucket"]["Properties"]
     assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}

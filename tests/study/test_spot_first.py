@@ -47,6 +47,11 @@ def test_what_spot_lacks_is_rented_on_demand(provider):
     assert MARKET in SPOT, "the autoscaler's own settings are changed"
 
 
+def test_a_zone_that_knows_no_such_type_may_be_the_last_to_be_asked(provider):
+    provider.error = "Unsupported"
+    assert set(provider.create_node(SPOT, {}, 1)) == {"full-0"}
+
+
 def test_any_other_refusal_is_passed_on(provider):
     provider.error = "UnauthorizedOperation"
     with pytest.raises(NodeLaunchException):

@@ -1,6 +1,9 @@
-"""Watches for the two minutes' notice that AWS gives of reclaiming this machine, and then drains it.
+"""Watches for the two minutes' notice that AWS gives of reclaiming this machine, and then drains it; ends one that has lost its head.
 
     python study/conf/cluster/reclaim.py
+
+Ray ends on a machine whose head is lost, and with that who would end the machine, which is paid for: after a quarter of an hour without
+Ray it is shut down, which terminates it.
 
 Ray starts nothing more on a node that is drained, and counts its loss as no failure of what ran there. Asks IMDSv2 every five seconds;
 AWS_EC2_METADATA_SERVICE_ENDPOINT is AWS's own name for another place to ask.
@@ -14,9 +17,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 SERVICE = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
+# Seconds without Ray after which there is no head any more; to install all packages anew takes less.
+ALONE = 900.0
 
 
 def noticed() -> bool:
@@ -54,10 +60,24 @@ def drain(seconds: int) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def joined() -> bool:
+    """Whether Ray runs on this machine."""
+    for process in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):  # it has ended
+            if process.read_text().strip() == "raylet":
+                return True
+    return False
+
+
 def main() -> int:
-    """Wait for the notice."""
+    """Wait for the notice, or for the head to be lost."""
     os.environ["RAY_AUTH_MODE"] = "token"
+    last = time.monotonic()
     while not noticed():
+        if joined():
+            last = time.monotonic()
+        elif time.monotonic() - last > ALONE:
+            return subprocess.run(["sudo", "-n", "shutdown", "-h", "now"], check=False).returncode
         time.sleep(5)
     return drain(100)
 
