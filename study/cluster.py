@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import shlex
 import signal
@@ -219,20 +220,20 @@ def _jobs(path: Path) -> Iterator[Any]:
 def _submit(cluster: Cluster, path: Path, arguments: list[str], follow: str | None) -> int:
     arguments = _placed(arguments, (cluster.get("metadata") or {}).get("results"))
     if not follow and _ray("rsync-up", str(path), cluster=cluster, quiet=True):
-        raise StudyError(
-            f"Expected a cluster of {path.name} that is up, found none: begin with python study/cluster.py up."
-        )
+        raise StudyError(f"Expected a cluster of {path.name} that is up, found none: begin with {_own('up', path)}.")
     with _jobs(path) as client:
         line = f"cd {PROJECT} && exec ~/venv/bin/python study/run.py {shlex.join(arguments)}"
-        job = follow or client.submit_job(entrypoint=line, runtime_env={"env_vars": {"RAY_ADDRESS": "auto"}})
-        print(f"Job {job}; this command may be interrupted, and goes on with: submit --follow {job}", file=sys.stderr)
+        job = follow or client.submit_job(entrypoint=line, runtime_env={"env_vars": _variables()})
+        again = f"{_own('submit', path)} --follow {job}"
+        print(f"Job {job}; this command may be interrupted, and goes on with: {again}", file=sys.stderr)
         try:
             asyncio.run(_print_log(client, job))
             end = client.get_job_info(job)
         except (RuntimeError, OSError) as error:
+            places = [word for word in arguments if word.startswith(("storage=", "storage.root="))]
             print(
-                f"The head of {path.name} does not answer any more ({str(error).splitlines()[0]}). If it lives, go on with submit "
-                f"--follow {job}; if it is lost, bring up another, and go on with submit -- --resume STUDY.",
+                f"The head of {path.name} does not answer any more ({str(error).splitlines()[0]}). If it lives, go on with {again}; "
+                f"if it is lost, bring up another, and go on with {_own('submit', path, '--', '--resume', 'STUDY', *places)}.",
                 file=sys.stderr,
             )
             return 1
@@ -240,6 +241,21 @@ def _submit(cluster: Cluster, path: Path, arguments: list[str], follow: str | No
         print(f"The job {job} ended {end.status}: {end.message}", file=sys.stderr)
         return 1
     return int(end.driver_exit_code)
+
+
+def _own(verb: str, path: Path, *more: str) -> str:
+    """A command of this program, as it is to be typed here."""
+    return shlex.join(["python", os.path.relpath(__file__), verb, os.path.relpath(path), *more])
+
+
+def _variables() -> dict[str, str]:
+    """What the study's driver is to know of this machine: the commit that it runs a copy of, and how S3 is to encrypt."""
+    from results.remote import ENCRYPTION
+    from study import provenance
+
+    # The driver hands the second on to its workers, which Ray takes for a contradiction of the job unless it is told to combine them.
+    known = {"RAY_ADDRESS": "auto", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", provenance.CODE: json.dumps(provenance.code())}
+    return known | {name: os.environ[name] for name in [ENCRYPTION] if os.environ.get(name)}
 
 
 def _placed(arguments: list[str], results: str | None) -> list[str]:
@@ -296,7 +312,7 @@ def _down(cluster: Cluster, path: Path, force: bool) -> int:
         if kept := _uncommitted(cluster, path):
             raise StudyError(
                 f"Rows that the store could not take are on the head alone, and would be lost: those of {', '.join(kept)}. Bring "
-                f"them there with submit {path.name} -- --resume {kept[0]}, or say --force."
+                f"them there with {_own('submit', path, '--', '--resume', kept[0])} and the storage.root of that study, or say --force."
             )
     status = _ray("down", "--yes", str(path), cluster=cluster)
     if cluster["provider"]["type"] == "local":

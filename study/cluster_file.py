@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,8 @@ _WHAT = {
     "ssh_user": "the user to log in as on every machine",
     "ssh_private_key": "the key to log in with",
 }
+# Bytes of a folder that every machine gets beyond which there is something in it that is not the project.
+_MUCH = 200 << 20
 
 
 def read(path: Path) -> Cluster:
@@ -107,6 +112,7 @@ def _general(cluster: Cluster, root: Path) -> Iterator[str]:
         if not (root / Path(str(source)).expanduser()).exists():
             hint = ": make one with `ray get-auth-token --generate`" if str(target).endswith("auth_token") else ""
             yield f"Expected file_mounts to name what is there, found {source} (to be {target}), which is not{hint}."
+        yield from _heavy(root / Path(str(source)).expanduser(), cluster.get("rsync_exclude") or [])
     results = (cluster.get("metadata") or {}).get("results")
     if results and _PLACEHOLDER not in results and not ADDRESS.fullmatch(results):
         yield f"Expected metadata.results to be s3://BUCKET/PREFIX, found {results}."
@@ -117,6 +123,23 @@ def _general(cluster: Cluster, root: Path) -> Iterator[str]:
         host = re.search(r"--dashboard-host[= ](\S+)", start)
         if host and host[1] not in ("127.0.0.1", "localhost"):
             yield f"Expected --dashboard-host in {where} to be 127.0.0.1, which SSH reaches, found {host[1]}."
+
+
+def _heavy(folder: Path, excluded: Iterable[str]) -> Iterator[str]:
+    """Whether what is copied from a folder is more than a project."""
+    sizes: Counter[str] = Counter()
+    for here, folders, files in os.walk(folder):
+        inside = Path(here).relative_to(folder)
+        folders[:] = [name for name in folders if not {name, str(inside / name)} & set(excluded)]
+        for name in files:
+            with suppress(OSError):  # it is gone
+                sizes[(inside / name).parts[0]] += Path(here, name).lstat().st_size
+    if sizes.total() > _MUCH:
+        [(most, size)] = sizes.most_common(1)
+        yield (
+            f"Expected {folder} to hold the project alone, since every machine gets a copy, found {size >> 20} MiB in {most}: move it "
+            "elsewhere, or name it in rsync_exclude."
+        )
 
 
 def _provider(cluster: Cluster) -> Iterator[str]:

@@ -21,6 +21,8 @@ from study import ablation as ablations
 from study.errors import StudyError
 
 ROOT = Path(__file__).resolve().parent.parent
+# Folders of the project's code: what a worker needs of it.
+ROOMS = ("mdml", "study", "datasets", "results")
 CONF = ROOT / "study" / "conf"
 DEFAULT_STORE = ROOT / "results" / "tables"
 Config = dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from functools import lru_cache
@@ -14,12 +15,17 @@ from typing import Any
 
 from study.config import ROOT
 
+# Variable of the environment with what code() says of the checkout, in a copy of it that has no history.
+CODE = "STUDY_CODE"
 _LIBRARIES = ("torch", "torchvision", "kornia", "numpy", "ray", "optuna", "pyarrow")
 
 
 def code() -> dict[str, Any]:
-    """git_commit and git_dirty of the checkout; both None where it is not one (as in a node's copy)."""
+    """git_commit and git_dirty of the checkout; in a cluster's copy what `study/cluster.py submit` said of it; else both None."""
     commit = _git("rev-parse", "HEAD")
+    if commit is None and CODE in os.environ:
+        told: dict[str, Any] = json.loads(os.environ[CODE])
+        return told
     status = _git("status", "--porcelain")
     return {"git_commit": commit, "git_dirty": None if status is None else bool(status)}
 

@@ -3,8 +3,8 @@
     python aws_stand_in.py ADDRESS PORT FOLDER
 
 Every instance is asked of its own identity at /latest (IMDSv2, told apart by its address): its role's credentials, and whether it is to
-be reclaimed. FOLDER/asked.jsonl has every RunInstances as it was asked, and who wrote what to S3. While there is a file FOLDER/no-spot,
-AWS has no spot machine to spare; FOLDER/reclaim-ADDRESS is the two minutes' notice to the machine of that address.
+be reclaimed. FOLDER/asked.jsonl has every RunInstances as it was asked, and who wrote what to S3. While there is a file FOLDER/scarce,
+AWS has one spot machine to spare and no more; FOLDER/reclaim-ADDRESS is the two minutes' notice to the machine of that address.
 """
 
 import json
@@ -12,7 +12,8 @@ import os
 import sys
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import parse_qs
+from threading import Lock
+from urllib.parse import parse_qs, urlencode
 
 from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -40,6 +41,7 @@ class StandIn:
 
     def __init__(self, folder):
         self.folder, self.moto = folder, DomainDispatcherApplication(create_backend_app)
+        self.lock, self.spare = Lock(), 1
 
     def __call__(self, environ, start):
         path = environ["PATH_INFO"]
@@ -84,13 +86,18 @@ class StandIn:
             self.write(said | {"put": environ["PATH_INFO"]})
         elif environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            environ["wsgi.input"] = BytesIO(body)
             asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
             if asked.get("Action") == "RunInstances":
-                refused = asked.get("InstanceMarketOptions.MarketType") == "spot" and (self.folder / "no-spot").exists()
+                refused = False
+                if asked.get("InstanceMarketOptions.MarketType") == "spot" and (self.folder / "scarce").exists():
+                    with self.lock:
+                        refused, self.spare = not self.spare, 0
+                    body = urlencode(asked | {"MaxCount": "1"}).encode()
+                    environ["CONTENT_LENGTH"] = str(len(body))
                 self.write(said | {"rent": asked, "refused": refused})
                 if refused:
                     return "500 Internal Server Error", _NO_SPOT
+            environ["wsgi.input"] = BytesIO(body)
         return None, ""
 
     def write(self, line):

@@ -58,6 +58,13 @@ class Desk:
         assert done.returncode == status, f"{verb}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def by_ray(self, verb, file, *arguments):
+        """What Ray's own command prints."""
+        inside = ["bash", "-c", f'cd {ROOT} && exec "$@"', "-", self.lab.venv / "bin" / "ray", verb, file, *arguments]
+        done = self.machine.run(*inside, timeout=300)
+        assert done.returncode == 0, f"ray {verb}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
     def submit(self, log, file, *arguments):
         """Begin `submit`, its output in a file."""
         return self.machine.spawn(log, *self.command("submit", file, *arguments))

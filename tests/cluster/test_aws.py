@@ -215,17 +215,18 @@ class Story:
             self.account.machines(),
             self.account.ask("answer = c('ec2').describe_volumes()['Volumes']"),
         )
+        seen.asked = [json.loads(line) for line in (self.account.folder / "asked.jsonl").read_text().splitlines()]
         seen.rents, seen.puts = self.account.asked("rent"), self.account.asked("put")
 
     def study(self):
-        """A study begins where AWS has no spot to spare, then gets some, and loses that machine."""
+        """A study begins where AWS has one spot machine to spare, and loses it."""
         seen, account, log = self.seen, self.account, self.lab.folder / "submit.log"
-        (account.folder / "no-spot").touch()
+        (account.folder / "scarce").touch()
         command = ["python", ROOT / "study/cluster.py", "submit", self.file, "--", *STUDY, *TINY]
         job = self.own.spawn(log, *command, AWS_ENDPOINT_URL=ACCOUNT, **OWN_KEYS)
         until("a worker on demand", lambda: self.rented("on demand"))
-        (account.folder / "no-spot").unlink()
         [seen.lost] = until("a worker from spot", lambda: self.rented("spot"))
+        (account.folder / "scarce").unlink()
         until(
             "its first trial",
             lambda: [put for put in account.asked("put") if put["from"] == seen.lost and "trials" in put["put"]],
@@ -266,6 +267,12 @@ try:
     answer['gcs'] = 'in'
 except Exception as error:
     answer['gcs'] = type(error).__name__
+import ray
+try:
+    ray.init('ray://{self.lab["head"].address}:10001')
+    answer['client'] = 'in'
+except Exception as error:
+    answer['client'] = type(error).__name__
 print(json.dumps(answer))"""
         done = self.own.run("python", "-c", code, HOME="/nowhere", RAY_AUTH_MODE="disabled", timeout=PATIENCE)
         return json.loads(done.stdout.strip().splitlines()[-1])
@@ -315,15 +322,22 @@ def tagged(asked):
 
 def test_workers_come_from_spot_and_on_demand_where_there_is_none(story):
     workers = [line for line in story.rents if line["rent"]["InstanceType"] == "g6.xlarge"]
-    markets = [(line["rent"].get("InstanceMarketOptions.MarketType"), line["refused"]) for line in workers]
-    first = markets.index((None, False))
-    assert set(markets[:first]) == {("spot", True)}
-    assert ("spot", False) in markets[first:]
+    markets = [line["rent"].get("InstanceMarketOptions.MarketType") for line in workers]
+    first = markets.index(None)
+    assert first > 0
+    assert set(markets[:first]) == {"spot"}
+    assert workers[first]["rent"]["MaxCount"] == "1", "the other one came from spot"
     options = [line["rent"] for line in workers if ("InstanceMarketOptions.MarketType" in line["rent"])]
     assert {asked["InstanceMarketOptions.SpotOptions.SpotInstanceType"] for asked in options} == {"one-time"}
     assert {asked["InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior"] for asked in options} == {
         "terminate"
     }
+
+
+def test_all_machines_of_a_search_are_asked_for_at_once(story):
+    begun = next(i for i, line in enumerate(story.asked) if "trials" in line.get("put", ""))
+    before = [line for line in story.asked[:begun] if "rent" in line and line["rent"]["InstanceType"] == "g6.xlarge"]
+    assert len([line for line in before if not line["refused"]]) == 2
 
 
 def test_the_study_survives_the_reclaim(story):
@@ -345,7 +359,13 @@ def test_rows_are_written_by_the_profiles_of_the_machines(story):
 
 
 def test_who_has_no_token_gets_nothing(story):
-    assert story.outsider == {"agent": 401, "dashboard": "ConnectionRefusedError", "gcs": "AuthenticationError"}
+    refusals = {
+        "agent": 401,
+        "dashboard": "ConnectionRefusedError",
+        "gcs": "AuthenticationError",
+        "client": "ConnectionError",
+    }
+    assert story.outsider == refusals
     dashboard = [line.split()[3] for line in story.listeners.splitlines() if line.split()[3].endswith(":8265")]
     assert dashboard == ["127.0.0.1:8265"]
 

@@ -21,17 +21,7 @@ FAR = ["storage=s3", "storage.root=s3://faces/results"]
 CHECKPOINTS = "checkpoint.every=1"
 # Times, places, and how a trial came to its rows.
 VOLATILE = [
-    *(
-        "git_commit",
-        "git_dirty",
-        "host",
-        "started_at",
-        "ended_at",
-        "opened_at",
-        "created_at",
-        "seconds",
-        "setup_seconds",
-    ),
+    *("host", "started_at", "ended_at", "opened_at", "created_at", "seconds", "setup_seconds"),
     *("training_seconds", "images_per_second", "peak_memory_bytes", "resumed_epochs"),
 ]
 ROWS = """
@@ -93,6 +83,7 @@ def test_a_study_outlives_its_hosts_and_its_head(tmp_path):
 
         first = desk.file("first", lab["head"], lab["w1"], lab["w2"])
         desk.run("up", first)
+        assert "Plan of proof" in desk.by_ray("submit", first, ROOT / "study/run.py", "--dry-run", *STUDY, *FAR)
         sent = desk.submit(logs[1], first, *STUDY, *FAR, "dataset.cache=s3://faces/sets", CHECKPOINTS)
         wait_for(lambda: ended(logs[1]) >= 2, *logs[:2])
         lab["w1"].cut()
@@ -107,7 +98,10 @@ def test_a_study_outlives_its_hosts_and_its_head(tmp_path):
         desk.run("up", second)
         assert sent.wait(60) == 1
         assert "Traceback" not in (told := logs[1].read_text())
-        assert "--resume" in told.splitlines()[-1]
+        assert (
+            "submit home/first.yaml -- --resume STUDY storage=s3 storage.root=s3://faces/results"
+            in told.splitlines()[-1]
+        )
         before = set(desk.code(CHECKPOINTED).split())
         assert before, "the hosts were lost between two trials"
         lab["w1"].mend()

@@ -58,6 +58,7 @@ def test_a_study_on_two_machines_and_nothing_left_of_ray(tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert "study lent: 8 trials, 8 new" in done.stdout
+        assert 'SRUN_CPUS_PER_TASK="1"' in (folder / "environment").read_text()
         rows = Store(folder / "results").read("trials").to_pylist()
         assert {row["host"] for row in rows} == set(MACHINES)
         token = (home / ".ray" / "auth_token").read_text().strip()

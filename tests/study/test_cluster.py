@@ -1,5 +1,7 @@
 import copy
+import json
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -109,6 +111,46 @@ def test_what_ray_accepts_though_it_is_wrong_is_told(aws, broken, said):
     assert (told == []) if said is None else any(said in line for line in told), told
 
 
+def test_what_every_machine_would_get_beside_the_project_is_told(aws, tmp_path):
+    project = tmp_path / "project"
+    for place in ("study/plan.py", "my_faces/happy/anna_1.png", "results/tables/part"):
+        (project / place).parent.mkdir(parents=True)
+        (project / place).touch()
+    with (project / "results/tables/part").open("wb") as file:
+        file.truncate(1 << 30)  # it is left out
+    assert cluster_file.problems(aws, project) == []
+    with (project / "my_faces/happy/anna_1.png").open("wb") as file:
+        file.truncate(300 << 20)
+    [told] = cluster_file.problems(aws, project)
+    assert "found 300 MiB in my_faces: move it elsewhere" in told
+    aws["rsync_exclude"].append("my_faces")
+    assert cluster_file.problems(aws, project) == []
+
+
+def test_the_driver_is_told_what_it_runs_a_copy_of_and_how_to_encrypt(monkeypatch):
+    from study import cluster, provenance
+
+    monkeypatch.setenv("S3_ENCRYPTION", "aws:kms:key")
+    told = cluster._variables()
+    assert told["S3_ENCRYPTION"] == "aws:kms:key"
+    assert json.loads(told[provenance.CODE]) == provenance.code()
+
+    monkeypatch.setattr(provenance, "_git", lambda *words: None)  # a copy without its history
+    assert provenance.code() == {"git_commit": None, "git_dirty": None}
+    monkeypatch.setenv(provenance.CODE, '{"git_commit": "abc", "git_dirty": false}')
+    assert provenance.code() == {"git_commit": "abc", "git_dirty": False}
+
+
+def test_what_it_says_to_type_can_be_typed(tmp_path, monkeypatch):
+    from study import cluster
+
+    monkeypatch.chdir(tmp_path)
+    told = cluster._own("submit", tmp_path / "my clusters" / "mine.yaml", "--", "--resume", "one")
+    words = shlex.split(told)
+    assert (ROOT / "study/cluster.py").samefile(words[1])
+    assert words[2:] == ["submit", "my clusters/mine.yaml", "--", "--resume", "one"]
+
+
 def test_bad_files_and_commands_are_one_sentence(tmp_path, capsys):
     from study import cluster
 
@@ -121,10 +163,14 @@ def test_bad_files_and_commands_are_one_sentence(tmp_path, capsys):
 
 
 def test_the_price_is_capped_and_told(capsys):
-    from study import cluster
+    from study import cluster, cluster_account
+
+    raw = cluster_file.read(ROOT / "cluster.yaml")
+    raw["available_node_types"] = dict(reversed(raw["available_node_types"].items()))
+    assert next(row[0] for row in cluster_account.cost(raw)) == "head (m6i.large)"
 
     assert cluster.main(["cost"]) == 0
-    assert "At most: 3.38 USD an hour" in capsys.readouterr().out
+    assert "At most: 3.41 USD an hour" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,13 @@ POD = {
 CONTAINER = {"env", "image", "name", "resources", "securityContext", "volumeMounts"}
 
 
+def test_an_image_has_no_more_of_a_folder_than_the_machines_of_a_cluster():
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    left = {line.removeprefix("**/") for line in lines if not line.startswith("#")}
+    for file in ("cluster.yaml", "study/conf/cluster/on_prem/cluster.yaml"):
+        assert left == set(yaml.safe_load((ROOT / file).read_text())["rsync_exclude"])
+
+
 @pytest.fixture
 def documents():
     return list(yaml.safe_load_all((FOLDER / "cluster.yaml").read_text()))

@@ -22,5 +22,7 @@ export RAY_AUTH_MODE=token
 # Another port for every job; the first machine is the head, and trains, too.
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export RAY_ADDRESS=$head:$((20000 + SLURM_JOB_ID % 10000))
+# srun does not take this over from sbatch by itself, in some versions: all trials of a machine would share one CPU.
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 exec srun ray symmetric-run --address "$RAY_ADDRESS" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "$SLURM_CPUS_PER_TASK" \
     --disable-usage-stats -- python study/run.py cluster=existing "$@"
