@@ -98,10 +98,7 @@ def test_a_study_outlives_its_hosts_and_its_head(tmp_path):
         desk.run("up", second)
         assert sent.wait(60) == 1
         assert "Traceback" not in (told := logs[1].read_text())
-        assert (
-            "submit home/first.yaml -- --resume STUDY storage=s3 storage.root=s3://faces/results"
-            in told.splitlines()[-1]
-        )
+        assert "first.yaml -- --resume STUDY storage=s3 storage.root=s3://faces/results." in told.splitlines()[-1]
         before = set(desk.code(CHECKPOINTED).split())
         assert before, "the hosts were lost between two trials"
         lab["w1"].mend()
