@@ -1,5 +1,7 @@
 """Every backbone: its size, its shapes, its start, its weights, and the images that it takes."""
 
+import types
+
 import pytest
 import torch
 import torchvision
@@ -238,3 +240,26 @@ def test_images_of_two_channels_and_an_unknown_backbone_are_refused():
         check_images("fmpnet", 48, 2)
     with pytest.raises(MethodError, match=r"found backbone\.name=vgg"):
         check_images("vgg", 48, 3)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_trunk_shares_nothing_with_its_start_that_training_changes(name):
+    channels = BACKBONES[name].channels
+    start, trunk = models._start(name, channels, None, 0), build_trunk(name, channels, None, 0)[0]
+    kept, made = dict(start.named_modules()), dict(trunk.named_modules())
+    assert list(kept) == list(made)
+    plain = (int, float, bool, str, tuple, type, type(None), types.FunctionType, types.BuiltinFunctionType)
+    for place, module in made.items():
+        assert type(module) is type(kept[place])
+        assert module is not kept[place]
+        for attribute, value in vars(module).items():
+            known = vars(kept[place])[attribute]
+            assert isinstance(value, plain) or value is not known or not value, (place, attribute)
+            if isinstance(value, (dict, set)):
+                assert list(value) == list(known)
+    states = [one.state_dict() for one in (start, trunk)]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert all(value.stride() == states[1][key].stride() for key, value in states[0].items())
+    shared = {value.data_ptr() for value in states[0].values()} & {value.data_ptr() for value in states[1].values()}
+    assert not shared
+    assert [p.requires_grad for p in trunk.parameters()] == [p.requires_grad for p in start.parameters()]
