@@ -197,10 +197,10 @@ def timed(command: list[str]) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=20)
+    parser.add_argument("--subjects", type=int, default=40)
     parser.add_argument("--side", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--loaders", type=int, nargs="+", default=[0, 2], help="processes of the peers' DataLoader")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--loaders", type=int, nargs="+", default=[0], help="processes of the peers' DataLoader")
     parser.add_argument("--rows", nargs="+", default=[*OURS, *PEERS], help="of the table; ours comes first")
     parser.add_argument("--only", choices=[*PEERS, *OURS], help="run one alone")
     parser.add_argument("--folder", help="of its files")

@@ -133,9 +133,12 @@ class Checkpoints:
             unwanted = [
                 entry.name
                 for entry in self._place.entries("")
-                if (entry.name.endswith(ASIDE) and entry.age > CUT_OFF)
-                or (entry.name.endswith(SUFFIX) and entry.name.removesuffix(SUFFIX) in ended)
-                or (entry.name.endswith(SUFFIX) and "/" not in entry.name and entry.age > ABANDONED)
+                if "/" not in entry.name
+                and (
+                    (entry.name.endswith(ASIDE) and f"{SUFFIX}." in entry.name and entry.age > CUT_OFF)
+                    or (entry.name.endswith(SUFFIX) and entry.name.removesuffix(SUFFIX) in ended)
+                    or (entry.name.endswith(SUFFIX) and entry.age > ABANDONED)
+                )
             ]
             self._place.delete(unwanted)
         except (OSError, StoreError) as error:

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -112,7 +112,8 @@ def _general(cluster: Cluster, root: Path) -> Iterator[str]:
         if not (root / Path(str(source)).expanduser()).exists():
             hint = ": make one with `ray get-auth-token --generate`" if str(target).endswith("auth_token") else ""
             yield f"Expected file_mounts to name what is there, found {source} (to be {target}), which is not{hint}."
-        yield from _heavy(root / Path(str(source)).expanduser(), cluster.get("rsync_exclude") or [])
+        if (root / Path(str(source)).expanduser()).resolve() == root.resolve():
+            yield from _heavy(root, {str(one).removeprefix("**/") for one in cluster.get("rsync_exclude") or []})
     results = (cluster.get("metadata") or {}).get("results")
     if results and _PLACEHOLDER not in results and not ADDRESS.fullmatch(results):
         yield f"Expected metadata.results to be s3://BUCKET/PREFIX, found {results}."
@@ -125,12 +126,12 @@ def _general(cluster: Cluster, root: Path) -> Iterator[str]:
             yield f"Expected --dashboard-host in {where} to be 127.0.0.1, which SSH reaches, found {host[1]}."
 
 
-def _heavy(folder: Path, excluded: Iterable[str]) -> Iterator[str]:
-    """Whether what is copied from a folder is more than a project."""
+def _heavy(folder: Path, excluded: set[str]) -> Iterator[str]:
+    """Whether what is copied of the project's folder is more than the project."""
     sizes: Counter[str] = Counter()
     for here, folders, files in os.walk(folder):
         inside = Path(here).relative_to(folder)
-        folders[:] = [name for name in folders if not {name, str(inside / name)} & set(excluded)]
+        folders[:] = [name for name in folders if not {name, str(inside / name)} & excluded]
         for name in files:
             with suppress(OSError):  # it is gone
                 sizes[(inside / name).parts[0]] += Path(here, name).lstat().st_size

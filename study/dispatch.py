@@ -24,7 +24,7 @@ class Source(Protocol):
 
     @property
     def left(self) -> int:
-        """How many trials are left to be suggested, at most."""
+        """How many trials have not ended, at most."""
 
     def suggest(self, trial_id: str) -> Any:
         """{"trial": ...} of the next trial, None where it is not known yet, or FINISHED."""
@@ -44,17 +44,13 @@ class Planned:
 
     Attributes:
         ahead: those trials.
+        left: how many of them have not ended.
 
     """
 
     def __init__(self, trials: Sequence[TrialConfig]) -> None:
         self.ahead: Sequence[TrialConfig] = trials
-        self._waiting = deque(trials)
-
-    @property
-    def left(self) -> int:
-        """Those that wait."""
-        return len(self._waiting)
+        self._waiting, self.left = deque(trials), len(trials)
 
     def suggest(self, trial_id: str) -> Any:
         """The next one."""
@@ -64,7 +60,8 @@ class Planned:
         """Nothing follows from it."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing follows from it."""
+        """One less is left."""
+        self.left -= 1
 
 
 class Dispatch(Searcher):
@@ -109,12 +106,8 @@ class Dispatch(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, None to be asked again, or FINISHED."""
         found = self._suggest(trial_id)
-        if self._demand is not None:
-            if found == FINISHED or self.ended:
-                self._demand.end()
-            elif found is not None and "probe" not in found["trial"]:
-                self._demand.begin(found["trial"]["share"], self.source.left)
-            self._demand.look()
+        if self._demand is not None and isinstance(found, dict) and "probe" not in found["trial"]:
+            self._demand.note(found["trial"]["share"], self.source.left)
         return found
 
     def _suggest(self, trial_id: str) -> Any:
@@ -150,6 +143,8 @@ class Dispatch(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended; one whose memory was full goes to the front again, if there is a larger share."""
         name, trial = self._running.pop(trial_id)
+        if self.ended and self._demand is not None:
+            self._demand.note(0.0, 0)
         if name is None:
             found = (result or {}).get("measured")
             self._shares.learn(trial, Measured(*found) if found else None)

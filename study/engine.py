@@ -19,7 +19,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from results import Store, StoreError
 from results.remote import ENCRYPTION
-from study import packing
+from study import growth, packing
 from study.checkpoint import Checkpoints
 from study.config import ROOMS, ROOT, Config
 from study.dispatch import Dispatch, Source
@@ -72,6 +72,7 @@ def cluster(config: Config) -> Iterator[None]:
     # A worker that dies is the recorder's to tell, in one line instead of a traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
+        growth.check_storage(config)
         _check_resources(config, scales=bool(address))
         yield
     finally:
@@ -151,13 +152,14 @@ def run(
     # What so many trials wait for makes a cluster grow; a search proposes no earlier than it must, to know the more (see Demand).
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "64" if source.ahead else "1"
     reasons = getattr(scheduler, "reasons", {})
-    recorder = Recorder(spool, code, display, metric, ended, reasons, patience(wanted["lease"]), kept)
+    demand = None if source.ahead else Demand(wanted["cpus_per_trial"], wanted["workers"])
+    recorder = Recorder(spool, code, display, metric, ended, reasons, patience(wanted["lease"]), kept, demand)
     dispatch = Dispatch(
         source,
         lambda: over() or (str(recorder.refused) if recorder.refused else None),
         lambda: _paused(spool, display),
         packing.shares(config, metric, spool.store),
-        None if source.ahead else Demand(wanted["cpus_per_trial"], wanted["workers"]),
+        demand,
     )
     with tempfile.TemporaryDirectory(prefix="study-") as scratch, forgetful(), patient(), remembering():
         tuner = tune.Tuner(
@@ -183,7 +185,11 @@ def run(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            if demand is not None:
+                demand.end()
     while recorder.refused is None and not spool.catch_up():
         display.note(f"Every trial has ended, and rows wait for the store: {spool.reason}")
         time.sleep(1)

@@ -11,6 +11,7 @@ import ray
 import yaml
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 
+from study.config import Config
 from study.errors import StudyError
 
 # Ray tells nobody what a cluster may grow to: the file that `ray up` was given lies here on the head, where a study's driver runs.
@@ -31,7 +32,7 @@ def resources(share: float | None) -> dict[str, float]:
         StudyError: where a trial gets what there is, and no machine comes that trains.
 
     """
-    promise = promised(yaml.safe_load(ASKED.expanduser().read_text())) if _on_a_head() else {}
+    promise = promised(_asked()) if _on_a_head() else {}
     deadline = time.monotonic() + PATIENCE
     while True:
         there = ray.cluster_resources()
@@ -62,8 +63,8 @@ class Demand:
     """Has a cluster that grows begin all machines at once that a search will use.
 
     Ray rents machines for what waits for them, and of a search, which proposes as late as it can, that is one trial: its machines would
-    come one after the other. So what the others will need waits in their place, and gives its room to them as soon as it has one. It
-    ends with the driver, however that ends.
+    come one after the other. So groups of resources wait in the place of the trials to come. They stand aside for a moment when one of
+    them gets room, which a trial then takes, and end with the driver, however that ends.
 
     Args:
         cpus: of a trial.
@@ -72,47 +73,67 @@ class Demand:
     """
 
     def __init__(self, cpus: float, workers: int | None) -> None:
-        self._cpus, self._workers, self._begun, self._looked = cpus, workers, False, 0.0
-        self._lacking, self._waiting = 0, list[PlacementGroup]()
-        self._each: dict[str, float] = {}
+        self._cpus, self._workers = cpus, workers
+        self._share: float | None = None
+        self._left, self._looked = 0, 0.0
+        self._waiting: list[PlacementGroup] = []
 
-    def begin(self, share: float, left: int) -> None:
-        """The first trial begins, on this share of a GPU; so many more are left."""
-        if self._begun or not _on_a_head():
-            return
-        self._begun = True
-        self._each = {"CPU": self._cpus, "GPU": share} if share else {"CPU": self._cpus}
-        room = self._room(resources(share), share)
-        most = min(room, left + 1, self._workers or room)
-        self._lacking = most - max(self._room(ray.cluster_resources(), share), 1)
-        self._wait()
+    def note(self, share: float, left: int) -> None:
+        """Trials get this share of a GPU, and so many have not ended."""
+        self._share, self._left = share, left
 
     def look(self) -> None:
-        """Once a second: make room."""
-        if self._waiting and time.monotonic() >= self._looked + 1:
-            self._looked, found = time.monotonic(), placement_group_table()
-            self._leave([one for one in self._waiting if found.get(one.id.hex(), {}).get("state") == "CREATED"])
-            self._wait()
+        """Once a second, after Tune has asked for what its trials need."""
+        now = time.monotonic()
+        if self._share is None or now < self._looked + 1 or not _on_a_head():
+            return
+        self._looked = now
+        if self._waiting:
+            states = placement_group_table()
+            if any(states.get(one.id.hex(), {}).get("state") == "CREATED" for one in self._waiting):
+                self.end()
+                return
+        room = self._room(resources(self._share), self._share)
+        # Of those that lack room one waits by itself.
+        lacking = min(room, self._left, self._workers or room) - self._room(ray.cluster_resources(), self._share) - 1
+        lacking = max(0, min(lacking, AT_ONCE))
+        self._leave(self._waiting[lacking:])
+        each = {"CPU": self._cpus, "GPU": self._share} if self._share else {"CPU": self._cpus}
+        self._waiting += [placement_group([each]) for _ in range(lacking - len(self._waiting))]
 
     def end(self) -> None:
-        """No more trials are left."""
-        self._lacking = 0
+        """Ask for nothing."""
         self._leave(list(self._waiting))
 
-    def _wait(self) -> None:
-        while self._lacking > 0 and len(self._waiting) < AT_ONCE:
-            self._waiting.append(placement_group([self._each]))
-            self._lacking -= 1
-
-    def _leave(self, ready: list[PlacementGroup]) -> None:
-        for one in ready:
-            remove_placement_group(one)
+    def _leave(self, groups: list[PlacementGroup]) -> None:
+        for one in groups:
             self._waiting.remove(one)
+            remove_placement_group(one)
 
     def _room(self, there: dict[str, float], share: float) -> int:
         """How many trials have room at a time."""
         by_cpus = int(there.get("CPU", 0.0) // self._cpus)
         return min(by_cpus, int(there.get("GPU", 0.0)) * int(1 / share)) if share else by_cpus
+
+
+def check_storage(config: Config) -> None:
+    """Check that all machines of the cluster that this is the head of see the results.
+
+    Raises:
+        StudyError: where they are on a disk, and the machines are rented.
+
+    """
+    root = str(config["storage"]["root"])
+    if "://" not in root and _on_a_head() and _asked()["provider"]["type"] == "aws":
+        raise StudyError(
+            "Expected storage.root to be s3://BUCKET/PREFIX, since the machines of this cluster are rented and share no disk, "
+            f"found {root}: say it with storage=s3, or send the study by python study/cluster.py submit, which does."
+        )
+
+
+def _asked() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(ASKED.expanduser().read_text())
+    return found
 
 
 def _on_a_head() -> bool:

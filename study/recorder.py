@@ -18,6 +18,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from results import StoreError
 from study.checkpoint import Checkpoints
 from study.config import ROOT
+from study.growth import Demand
 from study.progress import Display
 from study.records import Row, curves
 from study.spec import LOST_WORKER, TrialSpec
@@ -48,6 +49,7 @@ class Recorder(TrialProgressCallback):
         reasons: which rule stopped a trial, by Tune's id, where a scheduler keeps that.
         patience: seconds that a trial's first step may take; later ones come with the results.
         checkpoints: of the trials, of which those are removed that a scheduler stopped; None where none are kept.
+        demand: of machines, which is looked after; None: there are as many as there are.
 
     """
 
@@ -61,9 +63,10 @@ class Recorder(TrialProgressCallback):
         reasons: Mapping[str, str],
         patience: float,
         checkpoints: Checkpoints | None = None,
+        demand: Demand | None = None,
     ) -> None:
         self.spool, self.code, self.display, self.metric, self.ended = spool, code, display, metric, ended
-        self.reasons, self.patience, self.checkpoints = reasons, patience, checkpoints
+        self.reasons, self.patience, self.checkpoints, self.demand = reasons, patience, checkpoints, demand
         self.results: dict[str, dict[int, Row]] = {}  # of a running trial: its last result of each epoch
         self.due: dict[str, float] = {}  # when a running trial must have been heard from
         self.actors: dict[str, Any] = {}  # that runs a trial
@@ -114,7 +117,7 @@ class Recorder(TrialProgressCallback):
             row |= {"stopped_by": self.reasons.get(trial.trial_id)}
             records = [results[epoch]["record"] for epoch in sorted(results)]
             self._commit(row["trial_key"], {"trials": [row], **curves(row["trial_key"], records)})
-            if self.checkpoints is not None and self.spool.reason is None:
+            if self.checkpoints is not None and self.spool.reason is None and self.refused is None:
                 self.checkpoints.remove([row["trial_key"]])  # its worker does not know that it ended
         self._end(trial, row)
 
@@ -142,11 +145,13 @@ class Recorder(TrialProgressCallback):
         self._end(trial, row)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Once a second: catch up with what the store could not take, and end workers that say nothing."""
+        """Once a second: catch up with what the store could not take, end workers that say nothing, and ask for machines."""
         now = time.monotonic()
         if now < self._looked + 1:
             return
         self._looked = now
+        if self.demand is not None:
+            self.demand.look()
         if len(trials) > 2 * KEPT:
             # Tune keeps what has ended and looks through it: only the last ones stay, or every trial would cost more than the one before.
             trials[:-KEPT] = [trial for trial in trials[:-KEPT] if not trial.is_finished()]

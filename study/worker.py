@@ -217,7 +217,10 @@ class Worker(Trainable):
             self._release()
         time.sleep(self.wait)
         self.wait = min(2 * self.wait, LONGEST_WAIT)
-        return {"row": spec_row(self.spec), "waiting": f"A trial waits for its store or its faces: {error}"}
+        return {
+            "row": spec_row(self.spec) | {"status": "stopped"},
+            "waiting": f"A trial waits for its store or its faces: {error}",
+        }
 
     def _refuse(self, error: Exception) -> Row:
         """Its share of the GPU's memory is too small, which says nothing of the trial."""

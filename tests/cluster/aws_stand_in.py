@@ -3,8 +3,9 @@
     python aws_stand_in.py ADDRESS PORT FOLDER
 
 Every instance is asked of its own identity at /latest (IMDSv2, told apart by its address): its role's credentials, and whether it is to
-be reclaimed. FOLDER/asked.jsonl has every RunInstances as it was asked, and who wrote what to S3. While there is a file FOLDER/scarce,
-AWS has one spot machine to spare and no more; FOLDER/reclaim-ADDRESS is the two minutes' notice to the machine of that address.
+be reclaimed. FOLDER/asked.jsonl has every RunInstances as it was asked, who was met, and who wrote what to S3. While there is a file
+FOLDER/scarce, AWS has one spot machine to spare and no more; FOLDER/reclaim-ADDRESS is the two minutes' notice to the machine of that
+address.
 """
 
 import json
@@ -41,7 +42,7 @@ class StandIn:
 
     def __init__(self, folder):
         self.folder, self.moto = folder, DomainDispatcherApplication(create_backend_app)
-        self.lock, self.spare = Lock(), 1
+        self.lock, self.spare, self.met = Lock(), 1, set()
 
     def __call__(self, environ, start):
         path = environ["PATH_INFO"]
@@ -57,6 +58,9 @@ class StandIn:
     def identity(self, method, path, environ):
         """What IMDSv2 says to whoever asks."""
         if method == "PUT" and path == "/latest/api/token":
+            if environ["REMOTE_ADDR"] not in self.met:
+                self.met.add(environ["REMOTE_ADDR"])
+                self.write({"from": environ["REMOTE_ADDR"], "met": "for the first time"})
             return "200 OK", _TOKEN
         if environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN") != _TOKEN:
             return "401 Unauthorized", ""

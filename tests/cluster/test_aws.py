@@ -326,7 +326,7 @@ def test_workers_come_from_spot_and_on_demand_where_there_is_none(story):
     first = markets.index(None)
     assert first > 0
     assert set(markets[:first]) == {"spot"}
-    assert workers[first]["rent"]["MaxCount"] == "1", "the other one came from spot"
+    assert workers[first]["rent"]["MaxCount"] == "1", "one came from spot"
     options = [line["rent"] for line in workers if ("InstanceMarketOptions.MarketType" in line["rent"])]
     assert {asked["InstanceMarketOptions.SpotOptions.SpotInstanceType"] for asked in options} == {"one-time"}
     assert {asked["InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior"] for asked in options} == {
@@ -335,9 +335,10 @@ def test_workers_come_from_spot_and_on_demand_where_there_is_none(story):
 
 
 def test_all_machines_of_a_search_are_asked_for_at_once(story):
-    begun = next(i for i, line in enumerate(story.asked) if "trials" in line.get("put", ""))
-    before = [line for line in story.asked[:begun] if "rent" in line and line["rent"]["InstanceType"] == "g6.xlarge"]
-    assert len([line for line in before if not line["refused"]]) == 2
+    workers = {f"10.77.0.{number}" for name, number in MACHINES.items() if name not in ("own", "head")}
+    met = next(i for i, line in enumerate(story.asked) if line["from"] in workers)
+    before = [line for line in story.asked[:met] if "rent" in line and line["rent"]["InstanceType"] == "g6.xlarge"]
+    assert len([line for line in before if not line["refused"]]) == 2, "the second came after the first had begun"
 
 
 def test_the_study_survives_the_reclaim(story):

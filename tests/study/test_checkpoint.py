@@ -147,14 +147,15 @@ def test_sweeping_leaves_what_may_be_gone_on_with(tmp_path):
     place.sweep([])
     for key in ("ended", "running", "abandoned"):
         place.save({"trial_key": key}, {})
-    theirs = ["notes.txt", ".profile"]  # of somebody who keeps other things in that folder
-    for name in (".new.0.tmp", ".old.0.tmp", *theirs):
+    theirs = ["notes.txt", ".profile", "notes.tmp"]  # of somebody who keeps other things in that folder
+    asides = [".new.checkpoint.0.tmp", ".old.checkpoint.0.tmp"]
+    for name in (*asides, *theirs):
         (tmp_path / name).write_bytes(b"")
     long_ago = time.time() - ABANDONED - 1
-    for name in ("abandoned.checkpoint", ".old.0.tmp", *theirs):
+    for name in ("abandoned.checkpoint", asides[1], *theirs):
         os.utime(tmp_path / name, (long_ago, long_ago))
     place.sweep({"ended"})
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".new.0.tmp", "running.checkpoint", *theirs])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([asides[0], "running.checkpoint", *theirs])
 
 
 class Counting:

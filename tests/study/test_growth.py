@@ -91,54 +91,73 @@ def waiting(monkeypatch):
     return SimpleNamespace(made=made, states=states)
 
 
+def test_all_machines_that_a_search_will_use_are_asked_for_at_once(there, head, waiting):
+    head(ASKED)
+    demand = growth.Demand(1, None)
+    demand.look()
+    assert not waiting.made, "no trial has begun"
+    demand.note(0.5, left=100)
+    demand.look()
+    # Three GPUs of two trials each; the first trial asks for itself.
+    assert list(waiting.made.values()) == [[{"CPU": 1, "GPU": 0.5}]] * 5
+    demand.look()
+    assert list(waiting.made) == ["pg0", "pg1", "pg2", "pg3", "pg4"]
+
+
+def test_what_gets_room_stands_aside_with_all_others_until_a_trial_has_taken_it(there, head, waiting):
+    """Else the next of them would take it, since they wait before the trial does."""
+    head(ASKED)
+    demand = growth.Demand(1, None)
+    demand.note(0.5, left=100)
+    demand.look()
+    waiting.states["pg3"]["state"] = "CREATED"
+    there.update(CPU=4.0, GPU=1.0)
+    demand.look()
+    assert not waiting.made
+    demand.look()
+    assert len(waiting.made) == 6 - 2 - 1, "as many as lack room now, but for the trial that waits itself"
+
+
+def test_as_fewer_trials_are_left_fewer_machines_are_asked_for(there, head, waiting):
+    head(ASKED)
+    demand = growth.Demand(1, None)
+    for left, asked in ((100, 5), (3, 2), (1, 0), (0, 0)):
+        demand.note(0.5, left)
+        demand.look()
+        assert len(waiting.made) == asked
+    demand.note(0.5, 100)
+    demand.look()
+    demand.end()
+    assert not waiting.made
+
+
 def test_a_great_many_are_asked_for_a_part_at_a_time(there, head, waiting, monkeypatch):
     monkeypatch.setattr(growth, "AT_ONCE", 2)
     head(ASKED)
     demand = growth.Demand(1, None)
-    demand.begin(0.5, left=100)
-    assert list(waiting.made) == ["pg0", "pg1"]
-    waiting.states["pg0"]["state"] = "CREATED"
+    demand.note(0.5, left=100)
     demand.look()
-    assert list(waiting.made) == ["pg1", "pg2"]
-    for _ in range(9):
-        for state in waiting.states.values():
-            state["state"] = "CREATED"
-        demand.look()
-    assert not waiting.made
-    assert len(waiting.states) == 5
-
-
-def test_all_machines_that_a_search_will_use_are_asked_for_at_once(there, head, waiting):
-    head(ASKED)
-    demand = growth.Demand(1, None)
-    demand.begin(0.5, left=100)
-    # Three GPUs of two trials each; the first trial asks for itself.
-    assert list(waiting.made.values()) == [[{"CPU": 1, "GPU": 0.5}]] * 5
-    demand.begin(0.5, left=99)
-    demand.look()
-    assert len(waiting.made) == 5, "asked for once, and in nobody's way yet"
-    waiting.states["pg0"]["state"] = waiting.states["pg3"]["state"] = "CREATED"
-    demand.look()
-    assert list(waiting.made) == ["pg1", "pg2", "pg4"], "what has room gives it to a trial"
-    demand.end()
-    assert not waiting.made
+    assert len(waiting.made) == 2
 
 
 @pytest.mark.parametrize(
     ("workers", "left", "share", "has", "more"),
     [
         (2, 100, 1.0, {}, 1),
-        (None, 1, 1.0, {}, 1),
-        (None, 0, 1.0, {}, 0),
-        (None, 100, 1.0, {"CPU": 8.0, "GPU": 2.0}, 1),
-        (None, 100, 1.0, {"CPU": 8.0, "GPU": 3.0}, 0),
-        (None, 100, 0.0, {"CPU": 8.0}, 12),
+        (None, 2, 1.0, {}, 1),
+        (None, 1, 1.0, {}, 0),
+        (None, 100, 1.0, {"CPU": 4.0, "GPU": 1.0}, 1),
+        (None, 100, 1.0, {"CPU": 8.0, "GPU": 2.0}, 0),
+        (1, 100, 1.0, {"CPU": 8.0, "GPU": 2.0}, 0),
+        (None, 100, 0.0, {"CPU": 8.0}, 11),
     ],
 )
 def test_no_more_machines_are_asked_for_than_there_is_use_for(there, head, waiting, workers, left, share, has, more):
     head(ASKED)
     there.update(has)
-    growth.Demand(1, workers).begin(share, left)
+    demand = growth.Demand(1, workers)
+    demand.note(share, left)
+    demand.look()
     assert len(waiting.made) == more
 
 
@@ -146,7 +165,16 @@ def test_where_nothing_grows_nothing_is_asked_for(there, head, waiting, monkeypa
     head(ASKED)
     monkeypatch.delenv("RAY_ADDRESS")
     demand = growth.Demand(1, None)
-    demand.begin(1.0, 100)
+    demand.note(1.0, 100)
     demand.look()
     demand.end()
     assert not waiting.made
+
+
+def test_rented_machines_keep_results_in_s3(head, tiny_config):
+    head(ASKED | {"provider": {"type": "aws"}})
+    with pytest.raises(StudyError, match=r"Expected storage.root to be s3://BUCKET/PREFIX, since .* found /"):
+        growth.check_storage(tiny_config())
+    growth.check_storage({"storage": {"root": "s3://bucket/results"}})
+    head(ASKED | {"provider": {"type": "local"}})
+    growth.check_storage(tiny_config())

@@ -40,9 +40,10 @@ def test_a_machine_that_is_to_be_reclaimed_is_drained(watch):
 
 
 def test_one_that_lost_its_head_is_shut_down_after_a_quarter_of_an_hour(watch):
-    [(command, when)] = watch(notice=lambda now: False, ray=lambda now: now < 600)
-    assert command == ["sudo", "-n", "shutdown", "-h", "now"]
+    (command, when), (again, then), _ = watch(notice=lambda now: now >= 3000, ray=lambda now: now < 600)
+    assert command == again == ["sudo", "-n", "shutdown", "-h", "now"]
     assert 600 + 900 <= when < 600 + 920
+    assert when + 900 <= then < when + 920, "it was refused"
 
 
 def test_one_whose_ray_is_only_started_anew_lives_on(watch):

@@ -107,7 +107,7 @@ def test_a_trial_that_waits_for_its_store_says_which_it_is(study, tmp_path, monk
         patch.setattr("study.worker.time.sleep", lambda seconds: None)
         waits = [result for result in (made.step() for _ in range(3)) if "waiting" in result]
     assert waits
-    assert {result["row"]["trial_key"] for result in waits} == {made.spec.key}
+    assert {(result["row"]["trial_key"], result["row"]["status"]) for result in waits} == {(made.spec.key, "stopped")}
     assert working.results(made)[-1]["committed"] == "done"
 
 

@@ -77,7 +77,8 @@ def main() -> int:
         if joined():
             last = time.monotonic()
         elif time.monotonic() - last > ALONE:
-            return subprocess.run(["sudo", "-n", "shutdown", "-h", "now"], check=False).returncode
+            subprocess.run(["sudo", "-n", "shutdown", "-h", "now"], check=False)
+            last = time.monotonic()  # if it was not done, it is tried again
         time.sleep(5)
     return drain(100)
 

@@ -11,6 +11,7 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 venv=$HOME/venv
 
 if [ "${1:-}" = watch ]; then
+    sudo -n shutdown -c 2>/dev/null || true # of cluster.yaml's UserData: from here on it is watched
     # The lock lets one of them live, however often Ray is started here.
     setsid nohup flock -n "$HOME/.reclaim" "$venv/bin/python" "$project/study/conf/cluster/reclaim.py" >>"$HOME/reclaim.log" 2>&1 </dev/null &
     exit
