@@ -16,7 +16,7 @@ test-slow: $(READY)
 
 # Clusters of several hosts on this one: needs root, iproute2, openssh-server, rsync; skips where it lacks them, and says what.
 test-cluster: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m cluster -rs
+	$(BIN)/python -m pytest -m cluster -rs
 
 lint: $(READY)
 	$(BIN)/ruff check .
