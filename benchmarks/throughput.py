@@ -8,15 +8,16 @@ Every trial ends each epoch with its accuracy on the validation subjects. Each i
 files that the system has cached.
 
 - `ours` is what `python study/run.py --search` does, with plan, early stopping as by default (ASHA), checkpoints, evaluation, rows
-  synced to disk, and report. The faces are built before the clock runs, as the peers' files are. `ours, unstopped` trains every trial to
-  its end: what is gained without stopping.
+  synced to disk, and report. The faces are built before the clock runs, as the peers' files are. `ours, first rung later` lets every
+  trial have twice as many epochs before it may be stopped, and `ours, unstopped` trains every trial to its end.
 - The peers read the faces as they mostly come, a PNG file each in a folder a class: torchvision's ImageFolder and transforms, image by
   image, and a DataLoader. `tune` is a plain Tune function as in Ray's examples, one CPU a trial, as many at a time as there are CPUs;
   `optuna` optimises trial after trial with all CPUs. Neither stops a trial. `tune, asha` is the former with Tune's own scheduler, of the
   same rungs as ours. Each is run with every number of loader processes that is asked for.
 
-Printed are the seconds, the best validation accuracy among the trials that were trained to their end with its standard error,
-sqrt(p (1 - p) / images), and what a peer takes over what ours takes.
+Printed are the seconds, the best validation accuracy among the trials that were trained to their end, the standard error of one such,
+sqrt(p (1 - p) / images), and what a row takes over the first. Of several seeds, each a study on faces of other people, the means and
+each one's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import argparse
 import math
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -131,24 +133,28 @@ PEERS: dict[str, Callable[[str, int, int], float]] = {
     "optuna": optimized,
     "tune, asha": partial(tuned, stopping=True),
 }
-OURS = {"ours": True, "ours, unstopped": False}  # Whether trials are stopped early.
+OURS = {
+    "ours": GRACE,
+    "ours, first rung later": 2 * GRACE,
+    "ours, unstopped": None,
+}  # Epochs before a trial may be stopped.
 
 
-def configured(folder: str, subjects: int, side: int, epochs: int, stopping: bool) -> dict[str, Any]:
+def configured(folder: str, seed: int, subjects: int, side: int, epochs: int, grace: int | None) -> dict[str, Any]:
     """Ours, as the command line would compose it, but for the space, which it takes from a file."""
     from study.config import load
 
-    overrides = [f"dataset.cache={folder}/cache", f"dataset.subjects={subjects}"]
+    overrides = [f"dataset.cache={folder}/cache", f"dataset.subjects={subjects}", f"dataset.seed={seed}"]
     overrides += [f"image_size={side}", f"epochs={epochs}", f"batch_size={BATCH}", "method=softmax", "study=throughput"]
     overrides += [f"search.trials={TRIALS}", "search.sampler=grid", f"search.reduction={REDUCTION}"]
-    overrides += [f"search.grace={GRACE if stopping else epochs}", f"storage.root={folder}/tables-{stopping}"]
+    overrides += [f"search.grace={grace or epochs}", f"storage.root={folder}/tables-{grace}"]
     overrides += ["protocol.validation_fraction=0.3"]
     config = load(overrides) | {"kind": "search", "overrides": overrides}
     config["search"]["space"]["common"] = {"learning_rate": RATES, "schedule": SCHEDULES}
     return config
 
 
-def searched(folder: str, subjects: int, side: int, epochs: int, stopping: bool) -> float:
+def searched(folder: str, seed: int, subjects: int, side: int, epochs: int, grace: int | None) -> float:
     """Ours: what `python study/run.py --search` does, from its checks to its report; the best accuracy."""
     from rich.console import Console
 
@@ -157,7 +163,7 @@ def searched(folder: str, subjects: int, side: int, epochs: int, stopping: bool)
     from study.outlook import look_ahead
     from study.report import best_value, report
 
-    config, console = configured(folder, subjects, side, epochs, stopping), Console(stderr=True)
+    config, console = configured(folder, seed, subjects, side, epochs, grace), Console(stderr=True)
     study = conduct.prepare(config, Store(config["storage"]["root"]))
     conduct.show_plan(study, console)
     conduct.carry_out(study, look_ahead(study, console, probe=False))
@@ -166,14 +172,14 @@ def searched(folder: str, subjects: int, side: int, epochs: int, stopping: bool)
     return float(best_value(study) or 0)
 
 
-def prepare(folder: str, subjects: int, side: int, epochs: int) -> int:
+def prepare(folder: str, seed: int, subjects: int, side: int, epochs: int) -> int:
     """Build our faces and the peers' files, the same pixels; the number of validation images."""
     from PIL import Image
 
     from datasets.splits import split_fold
     from study import plan
 
-    config = configured(folder, subjects, side, epochs, stopping=False)
+    config = configured(folder, seed, subjects, side, epochs, None)
     faces = plan.open_faces(config)
     fraction = config["protocol"]["validation_fraction"]
     split = split_fold(faces, fold=0, folds=config["folds"], validation_fraction=fraction)
@@ -197,8 +203,9 @@ def timed(command: list[str]) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the drawn people: a study each")
     parser.add_argument("--subjects", type=int, default=40)
-    parser.add_argument("--side", type=int, default=24)
+    parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--loaders", type=int, nargs="+", default=[0], help="processes of the peers' DataLoader")
     parser.add_argument("--rows", nargs="+", default=[*OURS, *PEERS], help="of the table; ours comes first")
@@ -208,27 +215,42 @@ def main() -> None:
     size = asked.subjects, asked.side, asked.epochs
     if asked.only:
         if asked.only in OURS:
-            best = searched(asked.folder, *size, stopping=OURS[asked.only])
+            best = searched(asked.folder, asked.seeds[0], *size, OURS[asked.only])
         else:
             best = PEERS[asked.only](asked.folder, asked.epochs, asked.loaders[0])
         print(best, flush=True)
         return
-    with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
-        images = prepare(folder, *size)
-        same = ["--folder", folder, *map(str, ("--subjects", size[0], "--side", size[1], "--epochs", size[2]))]
-        found = [
-            (name, loaders, *timed([__file__, *same, "--only", name, "--loaders", str(loaders)]))
-            for name, loaders in [*product(OURS, [0]), *product(PEERS, asked.loaders)]
-            if name in asked.rows
-        ]
+    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for seed in asked.seeds:
+        with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
+            images = prepare(folder, seed, *size)
+            of_size = map(str, ("--subjects", size[0], "--side", size[1], "--epochs", size[2], "--seeds", seed))
+            same = [__file__, "--folder", folder, *of_size]
+            for name, loaders in [*product(OURS, [0]), *product(PEERS, asked.loaders)]:
+                if name in asked.rows:
+                    one = timed([*same, "--only", name, "--loaders", str(loaders)])
+                    found.setdefault((name, loaders), []).append(one)
+                    print(
+                        f"seed {seed}, {name}, {loaders} loaders: {one[0]:.1f} s, {one[1]:.3f}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
     print(
-        f"{TRIALS} trials of {asked.epochs} epochs, {images} validation images of {asked.side} pixels; "
+        f"{TRIALS} trials of {asked.epochs} epochs, {images} validation images of {asked.side} pixels, studies of seeds {asked.seeds}; "
         f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}\n"
     )
-    print("| | loader processes | seconds | best validation accuracy | over ours |\n|---|---:|---:|---:|---:|")
-    for name, loaders, seconds, best in found:
-        error = math.sqrt(best * (1 - best) / images)
-        print(f"| {name} | {loaders} | {seconds:.1f} | {best:.3f} ± {error:.3f} | {seconds / found[0][2]:.2f} |")
+    print("| | loader processes | seconds | best validation accuracy | standard error of one | over ours |")
+    print("|---|---:|---:|---:|---:|---:|")
+    [ours, *_] = [sum(seconds for seconds, _ in studies) for studies in found.values()]
+    for (name, loaders), studies in found.items():
+        seconds, bests = zip(*studies, strict=True)
+        mean = statistics.mean(bests)
+        error = math.sqrt(mean * (1 - mean) / images)
+        each = [", ".join(f"{one:{form}}" for one in of) for of, form in ((seconds, ".0f"), (bests, ".3f"))]
+        print(
+            f"| {name} | {loaders} | {statistics.mean(seconds):.1f} ({each[0]}) | {mean:.3f} ({each[1]}) | {error:.3f} "
+            f"| {sum(seconds) / ours:.2f} |"
+        )
 
 
 if __name__ == "__main__":
