@@ -137,11 +137,8 @@ PEERS: dict[str, Callable[[str, int, int], float]] = {
     "optuna": optimized,
     "tune, asha": partial(tuned, stopping=True),
 }
-OURS = {
-    "ours": GRACE,
-    "ours, first rung later": 2 * GRACE,
-    "ours, unstopped": None,
-}  # Epochs before a trial may be stopped.
+# Epochs before a trial may be stopped.
+OURS = {"ours": GRACE, "ours, first rung later": 2 * GRACE, "ours, unstopped": None}
 
 
 def configured(folder: str, seed: int, subjects: int, side: int, epochs: int, grace: int | None) -> dict[str, Any]:
