@@ -3,23 +3,18 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from results import Store
 from results.schema import TABLES
-from tests.results.crashing import OPERATIONS
-from tests.results.fakes import fake_trial
+from tests.results.killing import NEVER
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 3  # rows of a part of members
-NEVER = 10**9
 MANY = int(os.environ.get("KILLS", "100"))  # of the slow test; 1,000 take five minutes
 
 # Reads until the file `stop` is there: every state that it sees must be whole.
@@ -52,54 +47,6 @@ print(states)
 """.replace("WIDTH", str(WIDTH))
 
 
-class Killer:
-    """In a process of its own: dies of SIGKILL at operation number `left`, a write being cut in half."""
-
-    def __init__(self, left):
-        self.left = left
-        for name in OPERATIONS:
-            setattr(Path, name, self._wrap(getattr(Path, name), name))
-        os.fsync = self._wrap(lambda handle: None, "fsync")
-        pq.ParquetWriter.write_table = self._wrap(pq.ParquetWriter.write_table, "write_table")
-
-    def _wrap(self, original, name):
-        def operation(*args, **kwargs):
-            if self.left == 0:
-                if name == "write_bytes":
-                    original(args[0], bytes(args[1])[: len(args[1]) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.left -= 1
-            return original(*args, **kwargs)
-
-        return operation
-
-
-def begun(root, left, work):
-    """Run `work` on the store in a child that dies at operation `left`, which is given."""
-    child = os.fork()
-    if child == 0:
-        status = 3
-        try:
-            Killer(left)
-            work(Store(root))
-            status = 0
-        finally:
-            os._exit(status)
-    return child
-
-
-def died(child):
-    """Wait for a child; whether it died."""
-    for _ in range(3000):
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-            return os.WIFSIGNALED(status)
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    raise AssertionError("a child hangs")
-
-
 def state(root):
     """Every trial by what tells its attempts apart, and the version of every part of members."""
     store = Store(root)
@@ -118,6 +65,16 @@ def test_kills_at_random_moments_leave_whole_states(tmp_path, kills):
     with Path(tmp_path / "errors").open("w") as errors:
         command = [sys.executable, "-c", READER, str(root), str(stop)]
         reader = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+        command = [sys.executable, "-m", "tests.results.killing", str(root)]
+        killing = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     trials, members, older = {}, {}, {}  # older: what a compacted generation may still have of a trial
     try:
         while deaths < kills:
@@ -133,15 +90,18 @@ def test_kills_at_random_moments_leave_whole_states(tmp_path, kills):
             attempt = {"status": status, "ended": float(step), "epochs": rng.randrange(1, 4)}
             rows = [{"study": key, "seed": step, "index": i, "trial_key": "x"} for i in range(WIDTH)]
             works = {
-                "commit": lambda s, k=key, a=attempt: s.commit(k, fake_trial(k, **a)),
-                "write": lambda s, k=key, r=rows: s.write("members", k, r),
-                "compact": lambda s: s.compact(),
+                "commit": ("commit", (key, attempt)),
+                "write": ("write", ("members", key, rows)),
+                "compact": ("compact", ()),
             }
-            children = [begun(root, left, works[action])]
-            if beside:
-                children.append(begun(root, NEVER, works[beside]))
-            deaths += died(children[0])
-            assert not any(map(died, children[1:]))
+            beginning = [(left, *works[action])] + ([(NEVER, *works[beside])] if beside else [])
+            killing.stdin.write(json.dumps(beginning) + "\n")
+            killing.stdin.flush()
+            answer = killing.stdout.readline()
+            assert answer, (tmp_path / "errors").read_text()
+            dead, *others = json.loads(answer)
+            deaths += dead
+            assert not any(others)
             commits = "commit" in (action, beside)
             now, parts = state(root)
             for name in {*trials, *now} - ({key} if commits else set()):
@@ -163,6 +123,7 @@ def test_kills_at_random_moments_leave_whole_states(tmp_path, kills):
             assert reader.poll() is None, (tmp_path / "errors").read_text()
     finally:
         stop.touch()
+        killing.communicate(timeout=120)
         out, _ = reader.communicate(timeout=120)
     assert reader.returncode == 0, (tmp_path / "errors").read_text()
     assert int(out) > 1
