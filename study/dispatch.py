@@ -128,12 +128,13 @@ class Dispatch(Searcher):
                 return None
             self._again.append((trial_id, config["trial"]))
         name, trial = self._again[0]
-        share = self._shares.of(trial)
-        if share is None:
+        place = self._shares.of(trial)
+        if place is None:
             return self._measured(trial_id, trial) if self._shares.probe(trial) else None
         self._again.popleft()
-        self._running[trial_id] = name, trial | {"share": share}
-        return {"trial": trial | {"share": share}}
+        placed = trial | self._shares.given(place)
+        self._running[trial_id] = name, placed
+        return {"trial": placed}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch has ended; the source is told the name that it knows the trial by."""
@@ -148,7 +149,7 @@ class Dispatch(Searcher):
         if name is None:
             found = (result or {}).get("measured")
             self._shares.learn(trial, Measured(*found) if found else None)
-        elif result is not None and "refused" in result and self._shares.grow(trial):
+        elif result is not None and "refused" in result and self._shares.grow(trial, result["memory"]):
             self._again.appendleft((name, trial))
         else:
             self.source.on_trial_complete(name, result, error)

@@ -2,16 +2,17 @@
 
 A share is 1/k of a GPU, rounded up from what a trial takes. Trials of one method, backbone, image size, batch size and data set, which
 every process has on its GPU, share alike. What they take is known from like trials in the store, made on the same model of GPU; else
-the first of them runs two steps on a whole GPU before any is trained. Where GPUs differ, the share is one of the smallest. A process is
-fenced to its share, so that it can take nothing from its neighbours; a trial that finds its share full runs again on a larger one, and
-so do those like it from then on. Trials whose times are compared are never packed.
+the first of them runs two steps on a whole GPU before any is trained. Where GPUs differ, the share is one of the smallest that holds
+the trial. A process is fenced to its share, so that it can take nothing from its neighbours; a trial that finds its share full runs again
+on a larger one, or on a model of GPU with more memory where there is one, and so do those like it from then on. Trials whose times are
+compared are never packed.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
@@ -52,6 +53,22 @@ FULL = (
 TIMES = frozenset({"seconds", "images_per_second", "setup_seconds"})
 # Seconds to wait for the nodes to name their GPUs.
 SURVEY = 120.0
+# What Ray calls a node's model of GPU, as a resource of which a trial asks for a trifle to be put there.
+MODEL = "accelerator_type:"
+
+
+class Place(NamedTuple):
+    """What a trial is given: a share of a GPU, and the model that it must be one of, by Ray's name, where not any will do."""
+
+    share: float
+    on: str | None = None
+
+
+class Gpus(NamedTuple):
+    """GPUs of one name: memory of one in bytes, and Ray's name of the model, where it has one."""
+
+    memory: int
+    model: str | None
 
 
 class Measured(NamedTuple):
@@ -61,10 +78,22 @@ class Measured(NamedTuple):
     context: int
     memory: int
 
+    @property
+    def needed(self) -> float:
+        """Bytes that it is to be given."""
+        return self.peak * SAFETY + max(self.context, CONTEXT)
+
     def share(self, memory: int, most: int) -> float:
         """The smallest share of a GPU with so much memory that holds it."""
-        needed = self.peak * SAFETY + max(self.context, CONTEXT)
-        return part(min(most, int(memory / needed)))
+        return part(min(most, int(memory / self.needed)))
+
+    def place(self, models: Mapping[str, int], most: int) -> Place:
+        """The smallest share that holds it of the smallest model that does, of those with so much memory each."""
+        smallest = min([self.memory, *models.values()])
+        sizes: dict[str | None, int] = {None: smallest}
+        sizes.update(_above(models, smallest))
+        on = next((model for model, size in sizes.items() if self.needed <= size), [*sizes][-1])
+        return Place(self.share(sizes[on], most), on)
 
 
 def part(k: int) -> float:
@@ -83,7 +112,7 @@ def fence(share: float, memory: int) -> float:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it says that the memory of a GPU was full, or may have been: on a whole GPU it then is what it is."""
+    """Whether it says that the memory of a GPU was full, or may have been: on the largest GPU it then is what it is."""
     said = str(error)
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "CPU" not in said and any(word in said for word in FULL)
@@ -97,26 +126,50 @@ def group_of(trial: dict[str, Any]) -> Group:
     return spec["method"], spec["backbone"], spec["image_size"], spec["channels"], spec["batch_size"], faces
 
 
+def _above(models: Mapping[str, int], memory: int) -> dict[str, int]:
+    """The models with more memory than that, the smallest first."""
+    return {model: models[model] for model in sorted(models, key=models.__getitem__) if models[model] > memory}
+
+
 class Shares:
     """The share of a GPU that each trial gets.
 
     Args:
-        known: share of a group, or None where it must be measured.
-        fit: share of a trial that was measured.
+        known: place of a group, or None where it must be measured.
+        fit: place of a trial that was measured.
+        models: of GPU, by Ray's name, with the memory of one in bytes.
 
     """
 
-    def __init__(self, known: Callable[[Group], float | None], fit: Callable[[Measured], float]) -> None:
-        self._known, self._fit = known, fit
-        self._shares: dict[Group, float | None] = {}  # None: is being measured
+    def __init__(
+        self,
+        known: Callable[[Group], Place | None],
+        fit: Callable[[Measured], Place],
+        models: Mapping[str, int] | None = None,
+    ) -> None:
+        self._known, self._fit, self._models = known, fit, models or {}
+        self._most = max(self._models.values(), default=0)
+        self._places: dict[Group, Place | None] = {}  # None: is being measured
         self._asked: set[Group] = set()
 
-    def of(self, trial: dict[str, Any]) -> float | None:
-        """The share of a trial; None where it is not known yet."""
+    def of(self, trial: dict[str, Any]) -> Place | None:
+        """The place of a trial; None where it is not known yet."""
         group = group_of(trial)
-        if group not in self._shares:
-            self._shares[group] = self._known(group)
-        return self._shares[group]
+        if group not in self._places:
+            self._places[group] = self._known(group)
+        return self._places[group]
+
+    def given(self, place: Place) -> dict[str, Any]:
+        """What a trial is told of its place: "share", "on" where it must be of one model, and "most" where that is not the largest.
+
+        That is the memory in bytes of the largest model: who finds a smaller GPU full can run again.
+        """
+        told: dict[str, Any] = {"share": place.share}
+        if place.on is not None:
+            told["on"] = place.on
+        if self._models.get(place.on or "", 0) < self._most:
+            told["most"] = self._most
+        return told
 
     def probe(self, trial: dict[str, Any]) -> bool:
         """Whether this trial is to be measured: the first of a group of which nothing is known. Asked again, the answer is no."""
@@ -134,30 +187,39 @@ class Shares:
 
     def learn(self, trial: dict[str, Any], measured: Measured | None) -> None:
         """A trial was measured; None where it could not be, whose group then gets whole GPUs."""
-        self._shares[group_of(trial)] = 1.0 if measured is None else self._fit(measured)
+        self._places[group_of(trial)] = Place(1.0) if measured is None else self._fit(measured)
 
-    def grow(self, trial: dict[str, Any]) -> bool:
-        """Give the group of a trial more than this one had, whose memory was full; False where that was a whole GPU.
+    def grow(self, trial: dict[str, Any], memory: int) -> bool:
+        """Give the group of a trial more than this one had; False where that was a whole GPU of the largest model.
 
         Of several that ran beside each other and were all too small, only the first makes the share grow.
+
+        Args:
+            trial: whose memory was full.
+            memory: bytes of the GPU that it had its share of.
+
         """
         had, group = trial["share"], group_of(trial)
-        if had >= 1:
-            return False
-        if (self._shares[group] or 0.0) <= had:
-            self._shares[group] = larger(had)
-        return True
+        place = self._places[group] or Place(0.0)
+        if had < 1:
+            if place.share <= had and place.on == trial.get("on"):
+                self._places[group] = Place(larger(had), place.on)
+            return True
+        better = _above(self._models, max(memory, self._models.get(trial.get("on", ""), 0)))
+        if better and place.on not in better:
+            self._places[group] = Place(had, next(iter(better)))
+        return bool(better)
 
 
 class NoShares(Shares):
     """Of trials that need no GPU."""
 
     def __init__(self) -> None:
-        super().__init__(lambda group: 0.0, lambda measured: 0.0)
+        super().__init__(lambda group: Place(0.0), lambda measured: Place(0.0))
 
-    def of(self, trial: dict[str, Any]) -> float:
+    def of(self, trial: dict[str, Any]) -> Place:
         """None of it."""
-        return 0.0
+        return Place(0.0)
 
     def firsts(self, trials: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """None need be measured."""
@@ -178,21 +240,26 @@ def shares(config: Config, metric: str, store: Store) -> Shares:
         return NoShares()
     if given is None and TIMES & {metric, config["search"]["cost"] if config["kind"] == "search" else None}:
         given = 1.0
+    devices = _survey() if given is None or len(_models_there()) > 1 else {}
+    models: dict[str, int] = {}
+    for gpus in (devices or {}).values():
+        if gpus.model is not None:
+            models[gpus.model] = min(gpus.memory, models.get(gpus.model, gpus.memory))
     if given is not None:
-        return Shares(lambda group: float(given), lambda measured: float(given))
-    most, devices = _most(config["cluster"]["cpus_per_trial"]), _survey()
+        return Shares(lambda group: Place(float(given)), lambda measured: Place(float(given)), models)
     if devices is None:  # GPUs that are only promised have no memory to share
-        return Shares(lambda group: 1.0, lambda measured: 1.0)
-    peaks = _recorded(store, set(devices))
-    memory = min(devices.values(), default=0)
+        return Shares(lambda group: Place(1.0), lambda measured: Place(1.0))
+    most, peaks = _most(config["cluster"]["cpus_per_trial"]), _recorded(store, set(devices))
+    smallest = min((gpus.memory for gpus in devices.values()), default=0)
 
-    def fit(measured: Measured) -> float:
-        return measured.share(min(memory or measured.memory, measured.memory), most)
+    def fit(measured: Measured) -> Place:
+        nearest = measured._replace(memory=min(smallest or measured.memory, measured.memory))
+        return nearest.place(models, most)
 
-    def known(group: Group) -> float | None:
-        return fit(Measured(peaks[group], CONTEXT, memory)) if group in peaks else None
+    def known(group: Group) -> Place | None:
+        return fit(Measured(peaks[group], CONTEXT, smallest)) if group in peaks else None
 
-    return Shares(known, fit)
+    return Shares(known, fit, models)
 
 
 def measure(trial: Trial, device: torch.device) -> Measured:
@@ -220,31 +287,47 @@ def measure(trial: Trial, device: torch.device) -> Measured:
 
 def _most(cpus_per_trial: int) -> int:
     """Trials on a GPU that the CPUs of a node with GPUs suffice for, at most MOST."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    nodes = [node["Resources"] for node in _gpu_nodes()]
     by_cpus = [int(node.get("CPU", 0) / node["GPU"] / cpus_per_trial) for node in nodes]
     return max(1, min(MOST, max(by_cpus, default=MOST)))
 
 
-def _survey() -> dict[str, int] | None:
-    """Memory in bytes of a GPU by its name, as in the column `device`, of the nodes that answer; None where theirs are no GPUs.
+def _gpu_nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
 
-    The GPUs of one node are taken for alike, as Ray does. Nodes whose GPUs are all in use do not answer: theirs are measured later.
+
+def _model_of(node: dict[str, Any]) -> str | None:
+    return next((name for name in sorted(node["Resources"]) if name.startswith(MODEL)), None)
+
+
+def _models_there() -> set[str | None]:
+    return {_model_of(node) for node in _gpu_nodes()}
+
+
+def _survey() -> dict[str, Gpus] | None:
+    """GPUs by their name, as in the column `device`, of the nodes that answer; None where theirs are no GPUs.
+
+    The GPUs of one node are taken for alike, as Ray does, and those of one name for as large as the smallest of them. Nodes whose GPUs
+    are all in use do not answer: theirs are measured later.
     """
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-    asked = [
-        _device.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes
-    ]
-    answers, late = ray.wait(asked, num_returns=len(asked), timeout=SURVEY) if asked else ([], [])
+    nodes = _gpu_nodes()
+    asked = {
+        _device.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
+        for node in nodes
+    }
+    answers, late = ray.wait([*asked], num_returns=len(asked), timeout=SURVEY) if asked else ([], [])
     for one in late:
         ray.cancel(one)
-    found: dict[str, int] = {}
+    found: dict[str, Gpus] = {}
     promised = False
     for answer in answers:
         with suppress(ray.exceptions.RayError):  # a node that is lost has none
             if (device := ray.get(answer)) is None:
                 promised = True
             else:
-                found[device[0]] = min(device[1], found.get(device[0], device[1]))
+                name, memory = device
+                known = found.get(name)
+                found[name] = Gpus(min(memory, known.memory) if known else memory, _model_of(asked[answer]))
     return None if promised and not found else found
 
 

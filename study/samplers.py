@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from math import log
 from typing import Any
 
-import cmaes
 import numpy as np
 import optuna
 from optuna._transform import _SearchSpaceTransform
@@ -126,6 +125,8 @@ class Cmaes(Given):
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Any) -> Parameters:
         """The next point."""
+        import cmaes  # here, since it imports scipy.stats, half a second of each driver
+
         transform = _SearchSpaceTransform(self.ranges, transform_0_1=True)
         dimensions = len(transform.bounds)
         strategy = cmaes.CMA(

@@ -79,10 +79,11 @@ def is_starting(controller: Any, trial: Any) -> bool:
 
 def requested(cpus: float, config: Config) -> tune.PlacementGroupFactory:
     """What a trial asks for."""
-    return _resources(cpus, config["trial"]["share"])
+    return _resources(cpus, config["trial"]["share"], config["trial"].get("on"))
 
 
 @lru_cache
-def _resources(cpus: float, share: float) -> tune.PlacementGroupFactory:
-    """One object for all trials of a share: Tune looks trials up by it, and compares two that are equal slowly."""
-    return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": share} if share else {"CPU": cpus}])
+def _resources(cpus: float, share: float, on: str | None) -> tune.PlacementGroupFactory:
+    """One object for all trials of a place: Tune looks trials up by it, and compares two that are equal slowly."""
+    gpu = {"GPU": share} if share else {}
+    return tune.PlacementGroupFactory([{"CPU": cpus} | gpu | ({on: 0.001} if on else {})])

@@ -42,7 +42,8 @@ class Worker(Trainable):
     """One step is one epoch. Torch, Kornia, the device's context, the faces and the trunk's start stay between trials.
 
     The config of a trial is {"trial": {"spec": canonical JSON of its TrialSpec, "index": its number, "share": of a GPU}}, with
-    "retrained" where it is trained anew on purpose, and "attempt" after workers that were lost.
+    "on" and "most" where GPUs differ (see packing.Shares), "retrained" where it is trained anew on purpose, and "attempt" after workers
+    that were lost.
 
     A result holds `metric` (the search's objective), the record of the epoch and the row so far; the last one says `committed`
     once the trial's rows are in the store, and has them as `tables` where the store does not take them. `waiting` says that
@@ -57,10 +58,12 @@ class Worker(Trainable):
         self.context = context or {}
         share = config["trial"].get("share", 0.0)
         self.device = use_device(self.context["cpus"], share > 0)
-        if self.device.type == "cuda" and share < 1:
-            # The next trials of this process have the same share: Tune reuses it for equal resources alone.
-            memory = torch.cuda.get_device_properties(self.device).total_memory
-            torch.cuda.set_per_process_memory_fraction(packing.fence(share, memory))
+        self.memory = 0  # bytes of the whole GPU
+        if self.device.type == "cuda":
+            self.memory = torch.cuda.get_device_properties(self.device).total_memory
+            if share < 1:
+                # The next trials of this process have the same share: Tune reuses it for equal resources alone.
+                torch.cuda.set_per_process_memory_fraction(packing.fence(share, self.memory))
         self.store = Store(self.context["store_root"])
         self.faces: Faces | None = None
         self.others: dict[str, Faces] = {}
@@ -129,7 +132,7 @@ class Worker(Trainable):
         except Exception as error:
             # What failed is still named by its frames, the tensors of half a step among it: let go of before anything else is tried.
             traceback.clear_frames(error.__traceback__)
-            if packing.is_full(error) and 0 < self.share < 1:
+            if packing.is_full(error) and (0 < self.share < 1 or self.memory < self.most):
                 return self._refuse(error)
             return self._failed(error)
 
@@ -152,6 +155,7 @@ class Worker(Trainable):
             asked.get("share", 0.0),
             asked.get("attempt", 0),
         )
+        self.most = asked.get("most", 0)
         self.retrained, self.wait, self.probe = asked.get("retrained"), FIRST_WAIT, asked.get("probe", False)
         if self.probe:
             self.spec = replace(self.spec, protocol="sealed")  # to be measured it opens no test fold
@@ -228,7 +232,8 @@ class Worker(Trainable):
         if not isinstance(error, torch.OutOfMemoryError):  # a library's, whose state nobody knows
             self.suspect = f"a trial was refused memory in it by {type(error).__name__}: {error}"
         self._release()
-        return {"row": row, "refused": f"its share {self.share:g} of the GPU's memory was full.", "done": True}
+        refused = f"its share {self.share:g} of the GPU's memory was full."
+        return {"row": row, "refused": refused, "memory": self.memory, "done": True}
 
     def _measure(self) -> Row:
         """Find out what trials like this one take of a GPU. An error is told when it is trained, and then is the trial's."""

@@ -4,20 +4,23 @@ import random
 
 import pytest
 
-from tests.faults.harness import KINDS, Played
+from tests.faults.harness import Played
+from tests.faults.played import KINDS
 
 
-@pytest.fixture(scope="module", params=["table", "search"])
+@pytest.fixture(scope="module", params=["table", "search", "race"])
 def study(request, tmp_path_factory):
     return Played(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def test_the_undisturbed_study_is_whole(study):
-    """What the others are compared with; the search stops some early, and proposes others by what it saw."""
+    """What the others are compared with; searches stop some early, and propose others by what they saw."""
     rows = study.expected
-    assert len(rows["members"]) == len(rows["trials"]) == (5 if study.config["kind"] == "search" else 4)
-    assert len(rows["audits"]) == (0 if study.config["kind"] == "search" else 4)
-    assert sum("stopped" in row for row in rows["trials"]) == (4 if study.config["kind"] == "search" else 0)
+    expected = {"table": (4, 0, "", 4), "search": (5, 4, "asha", 0), "race": (10, 2, "racing", 0)}
+    trials, stopped, by, audits = expected[study.name]
+    assert len(rows["members"]) == len(rows["trials"]) == trials
+    assert len(rows["audits"]) == audits
+    assert sum("stopped" in row and by in row for row in rows["trials"]) == stopped
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -28,6 +31,7 @@ def test_a_fault_at_a_few_moments(study, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("study", ["table", "search"], indirect=True)
 @pytest.mark.parametrize(("kind", "step"), [("kill", 1), ("full", 5)])
 def test_a_fault_at_every_moment(study, kind, step):
     """Killed at each, the disk full at every fifth. All kinds at each: python -m tests.faults.sweep."""

@@ -15,7 +15,9 @@ from study.worker import Worker
 GIB = 1 << 30
 MEMORY = 24 * GIB
 # GiB that a trial is measured to take, and what it then takes, by its method.
-TAKES = {"softmax": (9, 9), "triplet": (9, 20)}
+TAKES = {"softmax": (9, 9), "triplet": (9, 20), "mul_dml": (9, 40), "contrastive": (40, 40)}
+# Memory of a GPU of the nodes where it is not MEMORY.
+LARGE = {"127.0.1.1": 80 * GIB}
 # Trials of which one waits for another on the same GPU.
 TOGETHER = "softmax"
 
@@ -25,18 +27,19 @@ class FencedWorker(Worker):
 
     def _begin(self, config):
         super()._begin(config)
-        self.index, self.gpu = config["trial"]["index"], f"{get_node_ip_address()}:{os.environ['CUDA_VISIBLE_DEVICES']}"
+        self.index, address = config["trial"]["index"], get_node_ip_address()
+        self.gpu, self.memory = f"{address}:{os.environ['CUDA_VISIBLE_DEVICES']}", LARGE.get(address, MEMORY)
         assert self.share == getattr(self, "process_share", self.share)
         self.process_share = self.share
 
     def _measure(self):
         self._note("measured", 0)
-        measured = [TAKES[self.spec.method][0] * GIB, GIB, MEMORY]
+        measured = [TAKES[self.spec.method][0] * GIB, GIB, self.memory]
         return {"row": spec_row(self.spec), "measured": measured, "said": "it was measured.", "done": True}
 
     def _prepare(self):
         start = time.time()
-        if TAKES[self.spec.method][1] * GIB > MEMORY * (1 if self.share == 1 else fence(self.share, MEMORY)):
+        if TAKES[self.spec.method][1] * GIB > self.memory * (1 if self.share == 1 else fence(self.share, self.memory)):
             self._note("full", start)
             raise torch.OutOfMemoryError("CUDA out of memory: more than its share")
         here = Path(self.context["cache"]) / f"here-{self.gpu}-{self.index}"

@@ -16,7 +16,7 @@ from study import engine, growth, packing, plan
 from study.config import ROOT
 from study.dispatch import Dispatch, Planned
 from study.faces import Faces
-from study.packing import CONTEXT, Measured, NoShares, Shares, fence, is_full, larger, part
+from study.packing import CONTEXT, Gpus, Measured, NoShares, Place, Shares, fence, is_full, larger, part
 from study.progress import Display
 from study.spool import Spool
 from study.trial import Trial
@@ -39,7 +39,7 @@ def trial(index, method="softmax", size=64, faces="f"):
 
 
 def whole(measured):
-    return measured.share(MEMORY, packing.MOST)
+    return Place(measured.share(MEMORY, packing.MOST))
 
 
 @pytest.mark.parametrize("k", range(1, packing.MOST + 1))
@@ -80,14 +80,61 @@ def test_shares_grow_to_a_whole_gpu_in_three_steps_at_most():
 
 
 def test_a_group_grows_once_for_all_that_were_too_small_beside_each_other():
-    shares = Shares(lambda group: part(8), whole)
+    shares = Shares(lambda group: Place(part(8)), whole)
     one, other = trial(0) | {"share": part(8)}, trial(1) | {"share": part(8)}
-    assert shares.of(one) == part(8)
-    assert shares.grow(one)
-    assert shares.grow(other)
-    assert shares.of(other) == part(4)
-    assert shares.of(trial(2, method="triplet")) == part(8)
-    assert not shares.grow(trial(0) | {"share": 1.0})
+    assert shares.of(one) == Place(part(8))
+    assert shares.grow(one, MEMORY)
+    assert shares.grow(other, MEMORY)
+    assert shares.of(other) == Place(part(4))
+    assert shares.of(trial(2, method="triplet")) == Place(part(8))
+    assert not shares.grow(trial(0) | {"share": 1.0}, MEMORY)
+
+
+MODELS = {"accelerator_type:H100": 80 * GIB, "accelerator_type:A100": 40 * GIB, "accelerator_type:L4": MEMORY}
+
+
+@pytest.mark.parametrize(
+    ("peak", "place"),
+    [
+        (0.5, Place(part(8))),
+        (9.0, Place(part(2))),
+        (19.0, Place(1.0)),  # 23.8 GiB
+        (20.0, Place(1.0, "accelerator_type:A100")),  # 25 GiB
+        (40.0, Place(1.0, "accelerator_type:H100")),
+        (70.0, Place(1.0, "accelerator_type:H100")),  # 85 GiB: perhaps, after all
+    ],
+)
+def test_of_mixed_gpus_the_smallest_that_holds_a_trial_is_shared(peak, place):
+    for memory in (MEMORY, 80 * GIB):  # wherever it was measured
+        assert Measured(int(peak * GIB), 0, memory).place(MODELS, packing.MOST) == place
+    assert Measured(int(peak * GIB), 0, MEMORY).place({}, packing.MOST).on is None
+
+
+def test_what_is_too_large_for_a_whole_gpu_goes_to_the_next_larger_model_up_to_the_largest():
+    shares, asked = Shares(lambda group: Place(1.0), whole, MODELS), trial(0)
+    seen = []
+    for memory in (MEMORY, 40 * GIB, 80 * GIB):
+        told = shares.given(shares.of(asked))
+        seen.append(told)
+        grown = shares.grow(asked | told, memory)
+        assert grown == ("most" in told), "the worker and the driver agree on whether it runs again"
+    assert seen == [
+        {"share": 1.0, "most": 80 * GIB},
+        {"share": 1.0, "on": "accelerator_type:A100", "most": 80 * GIB},
+        {"share": 1.0, "on": "accelerator_type:H100"},
+    ]
+    # One that was put on the middle one by chance goes past it, and one that ran beside it on a smaller one follows.
+    shares = Shares(lambda group: Place(1.0), whole, MODELS)
+    told = shares.given(shares.of(asked))
+    assert shares.grow(asked | told, 40 * GIB)
+    assert shares.of(asked) == Place(1.0, "accelerator_type:H100")
+    assert shares.grow(asked | told, MEMORY)
+    assert shares.of(asked) == Place(1.0, "accelerator_type:H100")
+
+
+def test_what_is_too_large_for_a_whole_gpu_of_as_much_memory_as_all_others_is_too_large():
+    shares = Shares(lambda group: Place(1.0), whole, {"accelerator_type:L4": MEMORY, "accelerator_type:A5000": MEMORY})
+    assert not shares.grow(trial(0) | {"share": 1.0}, MEMORY)
 
 
 def test_only_the_first_of_a_group_is_measured_and_the_others_wait():
@@ -119,19 +166,27 @@ def test_without_a_gpu_nothing_is_shared_or_measured():
     assert dispatch.suggest("a")["trial"] == trial(0) | {"share": 0.0}
 
 
-class Gpus:
-    """GPUs whose allocator refuses at its limit, and the part of Tune that starts a trial where there is room."""
+class Machines:
+    """GPUs whose allocator refuses at its limit, and the part of Tune that starts a trial where there is room.
 
-    def __init__(self, count, needs, wrong):
-        self.free, self.needs, self.wrong = [1.0] * count, needs, wrong
-        self.running, self.done, self.failed, self.given = {}, set(), set(), defaultdict(list)
+    Args:
+        gpus: (memory, model) of each.
+        needs: bytes that a trial takes, by its index.
+        wrong: factor by which a measurement is wrong.
+
+    """
+
+    def __init__(self, gpus, needs, wrong):
+        self.gpus, self.needs, self.wrong = gpus, needs, wrong
+        self.free = [1.0] * len(gpus)
+        self.running, self.done, self.failed, self.given = {}, {}, set(), defaultdict(list)
 
     def run(self, dispatch):
         for number in count():
             config = dispatch.suggest(f"t{number}")
             if config == Searcher.FINISHED:
                 return
-            while config and (room := self.room(config["trial"]["share"])) is None:
+            while config and (room := self.room(config["trial"])) is None:
                 self.end_oldest(dispatch)
             if config:
                 self.free[room] -= config["trial"]["share"]
@@ -139,25 +194,27 @@ class Gpus:
             else:
                 self.end_oldest(dispatch)
 
-    def room(self, share):
-        return next((place for place, left in enumerate(self.free) if left >= share - 1e-9), None)
+    def room(self, asked):
+        places = [place for place, (_, model) in enumerate(self.gpus) if asked.get("on", model) == model]
+        return next((place for place in places if self.free[place] >= asked["share"] - 1e-9), None)
 
     def end_oldest(self, dispatch):
         name, (asked, place) = next(iter(self.running.items()))
         del self.running[name]
         self.free[place] += asked["share"]
-        dispatch.on_trial_complete(name, self.result(asked))
+        dispatch.on_trial_complete(name, self.result(asked, self.gpus[place][0]))
 
-    def result(self, asked):
+    def result(self, asked, memory):
         share, need = asked["share"], self.needs[asked["index"]]
         if "probe" in asked:
-            return {"measured": [int(need * self.wrong), CONTEXT, MEMORY]}
-        self.given[asked["index"]].append(share)
-        if need <= MEMORY * (1 if share == 1 else fence(share, MEMORY)):
-            self.done.add(asked["index"])
+            full = need * self.wrong > memory
+            return {"measured": None if full else [int(need * self.wrong), CONTEXT, memory]}
+        self.given[asked["index"]].append((memory, share))
+        if need <= memory * (1 if share == 1 else fence(share, memory)):
+            self.done[asked["index"]] = memory
             return {"committed": "done"}
-        if share < 1:
-            return {"refused": "full"}
+        if share < 1 or memory < asked.get("most", 0):
+            return {"refused": "full", "memory": memory}
         self.failed.add(asked["index"])
         return {"committed": "failed"}
 
@@ -170,12 +227,29 @@ def test_every_trial_is_done_and_no_more_memory_is_handed_out_than_there_is(gpus
     dispatch = Dispatch(
         Planned([trial(i, ("softmax", "triplet")[i % 2]) for i in needs]), shares=Shares(lambda group: None, whole)
     )
-    fake = Gpus(gpus, needs, wrong)
+    fake = Machines([(MEMORY, None)] * gpus, needs, wrong)
     fake.run(dispatch)
-    assert fake.done == set(needs) - {17}
+    assert set(fake.done) == set(needs) - {17}
     assert fake.failed == {17}
     assert all(given == sorted(set(given)) for given in fake.given.values())
     assert fake.free == pytest.approx([1.0] * gpus)
+
+
+@pytest.mark.parametrize("known", [None, Place(1.0), Place(0.25)])
+@pytest.mark.parametrize("wrong", [0.2, 1.0, 1.5])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_on_mixed_gpus_a_trial_fails_only_where_the_largest_is_too_small(known, wrong, reverse):
+    """Whether shares are measured, rightly or wrongly, or set; trials vary, and one is larger than any GPU."""
+    needs = {i: (2 + 9 * (i % 8)) * GIB for i in range(40)} | {17: 90 * GIB}
+    gpus = [(MODELS[model], model) for model in sorted(MODELS, reverse=reverse) for _ in range(2)]
+    shares = Shares(lambda group: known, lambda measured: measured.place(MODELS, packing.MOST), MODELS)
+    dispatch = Dispatch(Planned([trial(i, f"method{i % 8}") for i in needs]), shares=shares)
+    fake = Machines(gpus, needs, wrong)
+    fake.run(dispatch)
+    assert set(fake.done) == set(needs) - {17}
+    assert fake.failed == {17}
+    assert all(len(given) == len(set(given)) <= 4 + 2 for given in fake.given.values()), "nothing is tried twice"
+    assert fake.free == pytest.approx([1.0] * len(gpus))
 
 
 def test_words_for_a_full_memory():
@@ -252,7 +326,7 @@ L4, H100 = ("cuda: NVIDIA L4", MEMORY), ("cuda: NVIDIA H100", 80 * GIB)
 MIXED = [
     (True, {"CPU": 16.0, "GPU": 4.0}),
     (True, {"CPU": 64.0}),  # no GPU
-    (True, {"CPU": 12.0, "GPU": 1.0}),
+    (True, {"CPU": 12.0, "GPU": 1.0, "accelerator_type:H100": 1.0}),
     (False, {"CPU": 64.0, "GPU": 8.0}),  # gone
     (True, {"CPU": 4.0, "GPU": 2.0}),
     (True, {"CPU": 8.0, "GPU": 1.0}),
@@ -271,21 +345,26 @@ def test_a_survey_of_mixed_nodes(tiny_config, tmp_path, monkeypatch):
     """Four L4, one H100, two more GPUs whose node is lost while it is asked, and one whose node is busy."""
     answers = {0: L4, 2: H100, 4: ray.exceptions.WorkerCrashedError()}
     nodes = use_nodes(monkeypatch, *MIXED, answers=answers)
-    assert packing._survey() == {"cuda: NVIDIA L4": MEMORY, "cuda: NVIDIA H100": 80 * GIB}
+    assert packing._survey() == {
+        "cuda: NVIDIA L4": Gpus(MEMORY, None),
+        "cuda: NVIDIA H100": Gpus(80 * GIB, "accelerator_type:H100"),
+    }
     assert nodes.cancelled == [node_id(5)]
     assert [packing._most(cpus) for cpus in (1, 2, 4, 100)] == [packing.MOST, 6, 3, 1]
     shares = packing.shares(tiny_config(), "val_accuracy", Store(tmp_path))
     assert shares.of(trial(0)) is None
     # Measured on the H100, where one in 8 would do: the L4 decides.
     shares.learn(trial(0), Measured(9 * GIB, CONTEXT, 80 * GIB))
-    assert shares.of(trial(0)) == part(2)
+    assert shares.of(trial(0)) == Place(part(2))
+    # Two of these have room on it, and none on an L4.
     shares.learn(trial(0), Measured(30 * GIB, CONTEXT, 80 * GIB))
-    assert shares.of(trial(0)) == 1.0
+    assert shares.of(trial(0)) == Place(part(2), "accelerator_type:H100")
 
 
 def test_shares_of_a_cluster_without_gpus_with_promised_ones_and_as_they_are_set(tiny_config, tmp_path, monkeypatch):
     def share(*overrides, metric="val_accuracy"):
-        return packing.shares(tiny_config(*overrides), metric, Store(tmp_path)).of(trial(0))
+        place = packing.shares(tiny_config(*overrides), metric, Store(tmp_path)).of(trial(0))
+        return None if place is None else place.share
 
     use_nodes(monkeypatch, (True, {"CPU": 4.0}))
     assert share() == 0.0
@@ -318,51 +397,60 @@ def test_a_measurement_takes_two_steps_and_a_batch_of_evaluation(tiny_config, mo
     assert len(batches) == 1
 
 
+@pytest.fixture
+def fenced_study(tiny_config, tmp_path, monkeypatch):
+    """Runs trials that train nothing on a cluster; gives (method, status, share) of the rows, and what the workers noted."""
+
+    def run(cluster, surveyed, large, methods, each):
+        @ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)
+        def device():
+            is_large = ray.util.get_node_ip_address() == large
+            return ("cuda: large", 80 << 30) if is_large else ("cuda: small", 24 << 30)
+
+        monkeypatch.setattr(packing, "_device", device)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "spool"))
+        specs = []
+        for method in methods:
+            config = tiny_config(f"method={method}", "epochs=1", f"storage.root={tmp_path / 'tables'}")
+            faces = plan.open_faces(config)
+            spec = plan.members(config, faces, "s")[0].spec
+            specs += [replace(spec, learning_rate=0.001 + i / 1e6) for i in range(each)]
+        (tmp_path / "notes").mkdir()
+        config["dataset"]["cache"] = str(tmp_path / "notes")
+        config["checkpoint"]["root"] = str(tmp_path / "checkpoints")
+        store, ended = Store(tmp_path / "tables"), []
+        ray.init(
+            address=cluster.address,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
+        )
+        try:
+            assert packing._survey() == surveyed
+            with Display("s", len(specs), "val_accuracy") as display:
+                trials = [{"spec": spec.json(), "index": i} for i, spec in enumerate(specs)]
+                code = {"git_commit": None, "git_dirty": None}
+                engine.run(config, Spool(store, "s"), display, "val_accuracy", code, ended.append, Planned(trials),
+                           worker=FencedWorker)  # fmt: skip
+        finally:
+            ray.shutdown()
+        assert len(ended) == len(specs)
+        rows = store.read("trials", ["method", "status", "gpu_share"]).to_pylist()
+        notes = [json.loads(file.read_text()) for file in (tmp_path / "notes").glob("*.json")]
+        return sorted((row["method"], row["status"], row["gpu_share"]) for row in rows), notes
+
+    return run
+
+
 @pytest.mark.slow
-def test_a_study_on_two_gpus_of_mixed_nodes(tiny_config, tmp_path, monkeypatch, ray_cluster):
+def test_a_study_on_two_gpus_of_mixed_nodes(fenced_study, ray_cluster):
     """Four trials that fit two on a GPU, as measured, and four of which each turns out to need a whole one.
 
     Beside the node with the GPUs are one without, and one whose GPU has no CPU beside it, so that it is surveyed and holds nothing.
     """
     cluster = ray_cluster({"num_cpus": 8, "num_gpus": 2}, {"num_cpus": 8}, {"num_cpus": 0, "num_gpus": 1})
-
-    @ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)
-    def device():
-        return ("cuda: small", 24 << 30) if ray.util.get_node_ip_address() == "127.0.1.0" else ("cuda: large", 80 << 30)
-
-    monkeypatch.setattr(packing, "_device", device)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "spool"))
-    specs = []
-    for method in ("softmax", "triplet"):
-        config = tiny_config(f"method={method}", "epochs=1", f"storage.root={tmp_path / 'tables'}")
-        faces = plan.open_faces(config)
-        spec = plan.members(config, faces, "s")[0].spec
-        specs += [replace(spec, learning_rate=0.001 + i / 1e6) for i in range(4)]
-    (tmp_path / "notes").mkdir()
-    config["dataset"]["cache"] = str(tmp_path / "notes")
-    config["checkpoint"]["root"] = str(tmp_path / "checkpoints")
-    store, ended = Store(tmp_path / "tables"), []
-    ray.init(
-        address=cluster.address,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
-    )
-    try:
-        assert packing._survey() == {"cuda: small": MEMORY, "cuda: large": 80 * GIB}
-        with Display("s", len(specs), "val_accuracy") as display:
-            trials = [{"spec": spec.json(), "index": i} for i, spec in enumerate(specs)]
-            code = {"git_commit": None, "git_dirty": None}
-            engine.run(config, Spool(store, "s"), display, "val_accuracy", code, ended.append, Planned(trials),
-                       worker=FencedWorker)  # fmt: skip
-    finally:
-        ray.shutdown()
-    rows = store.read("trials", ["method", "status", "gpu_share"]).to_pylist()
-    assert sorted((row["method"], row["status"], row["gpu_share"]) for row in rows) == [
-        *[("softmax", "done", 0.5)] * 4,
-        *[("triplet", "done", 1.0)] * 4,
-    ]
-    assert len(ended) == len(specs)
-    notes = [json.loads(file.read_text()) for file in (tmp_path / "notes").glob("*.json")]
+    surveyed = {"cuda: small": Gpus(MEMORY, None), "cuda: large": Gpus(80 * GIB, None)}
+    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.2", methods=("softmax", "triplet"), each=4)
+    assert rows == [*[("softmax", "done", 0.5)] * 4, *[("triplet", "done", 1.0)] * 4]
     assert Counter((note["what"], note["method"], note["share"]) for note in notes if note["what"] != "full") == {
         ("measured", "softmax", 1.0): 1,
         ("measured", "triplet", 1.0): 1,
@@ -375,3 +463,15 @@ def test_a_study_on_two_gpus_of_mixed_nodes(tiny_config, tmp_path, monkeypatch, 
         beside = [one for one in done if one["gpu"] == note["gpu"] and one["start"] <= note["start"] < one["end"]]
         assert sum(one["share"] for one in beside) <= 1
     assert {note["gpu"] for note in done} == {"127.0.1.0:0", "127.0.1.0:1"}
+
+
+@pytest.mark.slow
+def test_what_the_smaller_model_cannot_hold_is_trained_on_the_larger(fenced_study, ray_cluster):
+    """Two trials that are measured wrongly, and find that out on the smaller GPU first, and two that are measured rightly."""
+    small, large = ({"num_cpus": 4, "num_gpus": 1, "resources": {f"accelerator_type:{name}": 1}} for name in ("S", "L"))
+    surveyed = {"cuda: small": Gpus(MEMORY, "accelerator_type:S"), "cuda: large": Gpus(80 * GIB, "accelerator_type:L")}
+    cluster = ray_cluster(small, large)
+    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.1", methods=("mul_dml", "contrastive"), each=2)
+    assert [row[:2] for row in rows] == [*[("contrastive", "done")] * 2, *[("mul_dml", "done")] * 2]
+    assert {note["gpu"] for note in notes if note["what"] == "done"} == {"127.0.1.1:0"}
+    assert {note["method"] for note in notes if note["what"] == "full"} == {"mul_dml"}
