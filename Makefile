@@ -14,7 +14,7 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
-# Clusters of several hosts on this one: needs root, iproute2, openssh-server, rsync; skips where it lacks them, and says what.
+# Clusters of several hosts on this one, by hand as it takes 13 minutes: needs root, iproute2, openssh-server, rsync, or skips and says what.
 test-cluster: $(READY)
 	$(BIN)/python -m pytest -m cluster -rs
 
