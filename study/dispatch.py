@@ -91,7 +91,8 @@ class Dispatch(Searcher):
         self._demand = demand
         self.ended: str | None = None  # why trials were left
         self._again: deque[tuple[str, TrialConfig]] = deque()  # by the name that the source knows it by
-        self._running: dict[str, tuple[str | None, TrialConfig]] = {}  # no name: it is only measured
+        # No name: it is only measured. Beside the trial, what it was told of its place.
+        self._running: dict[str, tuple[str | None, TrialConfig, TrialConfig]] = {}
         # Measured before anything is trained, so that later no GPU need be cleared for it.
         self._unmeasured = deque(self._shares.firsts(source.ahead))
 
@@ -107,7 +108,9 @@ class Dispatch(Searcher):
         """The config of the next trial, None to be asked again, or FINISHED."""
         found = self._suggest(trial_id)
         if self._demand is not None and isinstance(found, dict) and "probe" not in found["trial"]:
-            self._demand.note(found["trial"]["share"], self.source.left)
+            # Of one model machines come one by one: what waits in the place of trials to come asks for any.
+            any_will_do = "model" not in found["trial"]
+            self._demand.note(found["trial"]["share"] if any_will_do else 0.0, self.source.left if any_will_do else 0)
         return found
 
     def _suggest(self, trial_id: str) -> Any:
@@ -132,9 +135,9 @@ class Dispatch(Searcher):
         if place is None:
             return self._measured(trial_id, trial) if self._shares.probe(trial) else None
         self._again.popleft()
-        placed = trial | self._shares.given(place)
-        self._running[trial_id] = name, placed
-        return {"trial": placed}
+        told = self._shares.given(place)
+        self._running[trial_id] = name, trial, told
+        return {"trial": trial | told}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch has ended; the source is told the name that it knows the trial by."""
@@ -142,21 +145,22 @@ class Dispatch(Searcher):
             self.source.on_trial_result(str(self._running[trial_id][0]), result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial has ended; one whose memory was full goes to the front again, if there is a larger share."""
-        name, trial = self._running.pop(trial_id)
+        """A trial has ended; one whose memory was full goes to the front again, if there is a larger share or model."""
+        name, trial, told = self._running.pop(trial_id)
         if self.ended and self._demand is not None:
             self._demand.note(0.0, 0)
         if name is None:
             found = (result or {}).get("measured")
             self._shares.learn(trial, Measured(*found) if found else None)
-        elif result is not None and "refused" in result and self._shares.grow(trial, result["memory"]):
+        elif result is not None and "refused" in result and self._shares.grow(trial | told, result["memory"]):
             self._again.appendleft((name, trial))
         else:
             self.source.on_trial_complete(name, result, error)
 
     def _measured(self, trial_id: str, trial: TrialConfig) -> Any:
-        self._running[trial_id] = None, trial
-        return {"trial": trial | {"share": 1.0, "probe": True}}
+        told = {"share": 1.0, "probe": True}
+        self._running[trial_id] = None, trial, told
+        return {"trial": trial | told}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""

@@ -4,8 +4,8 @@ A share is 1/k of a GPU, rounded up from what a trial takes. Trials of one metho
 every process has on its GPU, share alike. What they take is known from like trials in the store, made on the same model of GPU; else
 the first of them runs two steps on a whole GPU before any is trained. Where GPUs differ, the share is one of the smallest that holds
 the trial. A process is fenced to its share, so that it can take nothing from its neighbours; a trial that finds its share full runs again
-on a larger one, or on a model of GPU with more memory where there is one, and so do those like it from then on. Trials whose times are
-compared are never packed.
+on a larger one, or on the next model of GPU with more memory where there is one, and so do those like it from then on. Trials whose times
+are compared are never packed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 import torch
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mdml import evaluation
 from mdml.augmentation import augmentation
 from results import Store
-from study import growth
+from study import gpus, growth
 from study.config import Config
 from study.trial import Trial
 
@@ -51,24 +49,13 @@ FULL = (
 )
 # Columns of `trials` that trials on one GPU would change for each other.
 TIMES = frozenset({"seconds", "images_per_second", "setup_seconds"})
-# Seconds to wait for the nodes to name their GPUs.
-SURVEY = 120.0
-# What Ray calls a node's model of GPU, as a resource of which a trial asks for a trifle to be put there.
-MODEL = "accelerator_type:"
 
 
 class Place(NamedTuple):
-    """What a trial is given: a share of a GPU, and the model that it must be one of, by Ray's name, where not any will do."""
+    """What a trial is given: a share of a GPU, and the model that it must be of, by Ray's name, where not any will do."""
 
     share: float
-    on: str | None = None
-
-
-class Gpus(NamedTuple):
-    """GPUs of one name: memory of one in bytes, and Ray's name of the model, where it has one."""
-
-    memory: int
-    model: str | None
+    model: str | None = None
 
 
 class Measured(NamedTuple):
@@ -79,21 +66,22 @@ class Measured(NamedTuple):
     memory: int
 
     @property
-    def needed(self) -> float:
-        """Bytes that it is to be given."""
-        return self.peak * SAFETY + max(self.context, CONTEXT)
+    def taken(self) -> int:
+        """Bytes of the GPU, all in all."""
+        return self.peak + max(self.context, CONTEXT)
 
     def share(self, memory: int, most: int) -> float:
-        """The smallest share of a GPU with so much memory that holds it."""
-        return part(min(most, int(memory / self.needed)))
+        """The smallest share of a GPU with so much memory that holds it, 1/most or larger."""
+        needed = self.peak * SAFETY + max(self.context, CONTEXT)
+        return part(min(most, int(memory / needed)))
 
     def place(self, models: Mapping[str, int], most: int) -> Place:
         """The smallest share that holds it of the smallest model that does, of those with so much memory each."""
         smallest = min([self.memory, *models.values()])
         sizes: dict[str | None, int] = {None: smallest}
         sizes.update(_above(models, smallest))
-        on = next((model for model, size in sizes.items() if self.needed <= size), [*sizes][-1])
-        return Place(self.share(sizes[on], most), on)
+        model = next((model for model, size in sizes.items() if self.taken <= size), [*sizes][-1])
+        return Place(self.share(sizes[model], most), model)
 
 
 def part(k: int) -> float:
@@ -148,7 +136,7 @@ class Shares:
         models: Mapping[str, int] | None = None,
     ) -> None:
         self._known, self._fit, self._models = known, fit, models or {}
-        self._most = max(self._models.values(), default=0)
+        self._largest = max(self._models.values(), default=0)
         self._places: dict[Group, Place | None] = {}  # None: is being measured
         self._asked: set[Group] = set()
 
@@ -160,15 +148,15 @@ class Shares:
         return self._places[group]
 
     def given(self, place: Place) -> dict[str, Any]:
-        """What a trial is told of its place: "share", "on" where it must be of one model, and "most" where that is not the largest.
+        """What a trial is told of its place: "share", "model" where it must be of one, and "largest" where that is not the largest.
 
         That is the memory in bytes of the largest model: who finds a smaller GPU full can run again.
         """
         told: dict[str, Any] = {"share": place.share}
-        if place.on is not None:
-            told["on"] = place.on
-        if self._models.get(place.on or "", 0) < self._most:
-            told["most"] = self._most
+        if place.model is not None:
+            told["model"] = place.model
+        if self._models.get(place.model or "", 0) < self._largest:
+            told["largest"] = self._largest
         return told
 
     def probe(self, trial: dict[str, Any]) -> bool:
@@ -199,14 +187,14 @@ class Shares:
             memory: bytes of the GPU that it had its share of.
 
         """
-        had, group = trial["share"], group_of(trial)
-        place = self._places[group] or Place(0.0)
+        had, model, place = trial["share"], trial.get("model"), self.of(trial) or Place(0.0)
+        group = group_of(trial)
         if had < 1:
-            if place.share <= had and place.on == trial.get("on"):
-                self._places[group] = Place(larger(had), place.on)
+            if place.share <= had and place.model == model:
+                self._places[group] = Place(larger(had), model)
             return True
-        better = _above(self._models, max(memory, self._models.get(trial.get("on", ""), 0)))
-        if better and place.on not in better:
+        better = _above(self._models, max(memory, self._models.get(model or "", 0)))
+        if better and place.model not in better:
             self._places[group] = Place(had, next(iter(better)))
         return bool(better)
 
@@ -240,17 +228,15 @@ def shares(config: Config, metric: str, store: Store) -> Shares:
         return NoShares()
     if given is None and TIMES & {metric, config["search"]["cost"] if config["kind"] == "search" else None}:
         given = 1.0
-    devices = _survey() if given is None or len(_models_there()) > 1 else {}
-    models: dict[str, int] = {}
-    for gpus in (devices or {}).values():
-        if gpus.model is not None:
-            models[gpus.model] = min(gpus.memory, models.get(gpus.model, gpus.memory))
+    cpus = config["cluster"]["cpus_per_trial"]
+    devices = gpus.survey() if given is None or len(gpus.models()) > 1 else {}
+    models = gpus.that_hold(devices or {}, cpus, given or 1.0)
     if given is not None:
         return Shares(lambda group: Place(float(given)), lambda measured: Place(float(given)), models)
     if devices is None:  # GPUs that are only promised have no memory to share
         return Shares(lambda group: Place(1.0), lambda measured: Place(1.0))
-    most, peaks = _most(config["cluster"]["cpus_per_trial"]), _recorded(store, set(devices))
-    smallest = min((gpus.memory for gpus in devices.values()), default=0)
+    most, peaks = _most(cpus), _recorded(store, set(devices))
+    smallest = min((one.memory for one in devices.values()), default=0)
 
     def fit(measured: Measured) -> Place:
         nearest = measured._replace(memory=min(smallest or measured.memory, measured.memory))
@@ -287,56 +273,9 @@ def measure(trial: Trial, device: torch.device) -> Measured:
 
 def _most(cpus_per_trial: int) -> int:
     """Trials on a GPU that the CPUs of a node with GPUs suffice for, at most MOST."""
-    nodes = [node["Resources"] for node in _gpu_nodes()]
+    nodes = [node["Resources"] for node in gpus.nodes()]
     by_cpus = [int(node.get("CPU", 0) / node["GPU"] / cpus_per_trial) for node in nodes]
     return max(1, min(MOST, max(by_cpus, default=MOST)))
-
-
-def _gpu_nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-
-
-def _model_of(node: dict[str, Any]) -> str | None:
-    return next((name for name in sorted(node["Resources"]) if name.startswith(MODEL)), None)
-
-
-def _models_there() -> set[str | None]:
-    return {_model_of(node) for node in _gpu_nodes()}
-
-
-def _survey() -> dict[str, Gpus] | None:
-    """GPUs by their name, as in the column `device`, of the nodes that answer; None where theirs are no GPUs.
-
-    The GPUs of one node are taken for alike, as Ray does, and those of one name for as large as the smallest of them. Nodes whose GPUs
-    are all in use do not answer: theirs are measured later.
-    """
-    nodes = _gpu_nodes()
-    asked = {
-        _device.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
-        for node in nodes
-    }
-    answers, late = ray.wait([*asked], num_returns=len(asked), timeout=SURVEY) if asked else ([], [])
-    for one in late:
-        ray.cancel(one)
-    found: dict[str, Gpus] = {}
-    promised = False
-    for answer in answers:
-        with suppress(ray.exceptions.RayError):  # a node that is lost has none
-            if (device := ray.get(answer)) is None:
-                promised = True
-            else:
-                name, memory = device
-                known = found.get(name)
-                found[name] = Gpus(min(memory, known.memory) if known else memory, _model_of(asked[answer]))
-    return None if promised and not found else found
-
-
-@ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)
-def _device() -> tuple[str, int] | None:
-    if not torch.cuda.is_available():
-        return None
-    device = torch.cuda.get_device_properties(0)
-    return f"cuda: {device.name}", device.total_memory
 
 
 def _recorded(store: Store, devices: set[str]) -> dict[Group, int]:

@@ -163,6 +163,10 @@ class Recorder(TrialProgressCallback):
                 self.display.note("A worker has said nothing for too long and is replaced.")
                 self.due[trial.trial_id] = now + SILENCE * self.patience
                 ray.kill(actor)
+        wanted = {trial.config["trial"].get("model") for trial in trials if trial.status == TuneTrial.PENDING} - {None}
+        if wanted and (lacking := wanted - ray.cluster_resources().keys()):
+            named = " or ".join(sorted(model.partition(":")[2] for model in lacking))
+            self.display.note(f"A trial that needs a GPU with the memory of {named} waits for a machine that has one.")
 
     def _commit(self, key: str, tables: dict[str, list[Row]]) -> None:
         with self._refusals():

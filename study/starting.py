@@ -79,11 +79,11 @@ def is_starting(controller: Any, trial: Any) -> bool:
 
 def requested(cpus: float, config: Config) -> tune.PlacementGroupFactory:
     """What a trial asks for."""
-    return _resources(cpus, config["trial"]["share"], config["trial"].get("on"))
+    return _resources(cpus, config["trial"]["share"], config["trial"].get("model"))
 
 
 @lru_cache
-def _resources(cpus: float, share: float, on: str | None) -> tune.PlacementGroupFactory:
+def _resources(cpus: float, share: float, model: str | None) -> tune.PlacementGroupFactory:
     """One object for all trials of a place: Tune looks trials up by it, and compares two that are equal slowly."""
     gpu = {"GPU": share} if share else {}
-    return tune.PlacementGroupFactory([{"CPU": cpus} | gpu | ({on: 0.001} if on else {})])
+    return tune.PlacementGroupFactory([{"CPU": cpus} | gpu | ({model: 0.001} if model else {})])

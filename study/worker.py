@@ -42,15 +42,15 @@ class Worker(Trainable):
     """One step is one epoch. Torch, Kornia, the device's context, the faces and the trunk's start stay between trials.
 
     The config of a trial is {"trial": {"spec": canonical JSON of its TrialSpec, "index": its number, "share": of a GPU}}, with
-    "on" and "most" where GPUs differ (see packing.Shares), "retrained" where it is trained anew on purpose, and "attempt" after workers
-    that were lost.
+    "model" and "largest" where GPUs differ (see packing.Shares), "retrained" where it is trained anew on purpose, and "attempt" after
+    workers that were lost.
 
     A result holds `metric` (the search's objective), the record of the epoch and the row so far; the last one says `committed`
     once the trial's rows are in the store, and has them as `tables` where the store does not take them. `waiting` says that
-    nothing could be done, `refused` that the trial must run again with more memory, `unwritable` that the store refuses for good
-    what comes before its rows, `patience` how many seconds the next step may take. An error of the trial is a result too: it is
-    committed as a failed row, and the worker goes on, or is replaced where it may have come to harm. A trial that finds its own
-    checkpoint gives the records in it first, one a step.
+    nothing could be done, `refused` that the trial must run again with more memory than its share of a GPU of `memory` bytes,
+    `unwritable` that the store refuses for good what comes before its rows, `patience` how many seconds the next step may take.
+    An error of the trial is a result too: it is committed as a failed row, and the worker goes on, or is replaced where it may have
+    come to harm. A trial that finds its own checkpoint gives the records in it first, one a step.
     """
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
@@ -132,7 +132,7 @@ class Worker(Trainable):
         except Exception as error:
             # What failed is still named by its frames, the tensors of half a step among it: let go of before anything else is tried.
             traceback.clear_frames(error.__traceback__)
-            if packing.is_full(error) and (0 < self.share < 1 or self.memory < self.most):
+            if packing.is_full(error) and (0 < self.share < 1 or self.memory < self.largest):
                 return self._refuse(error)
             return self._failed(error)
 
@@ -155,7 +155,7 @@ class Worker(Trainable):
             asked.get("share", 0.0),
             asked.get("attempt", 0),
         )
-        self.most = asked.get("most", 0)
+        self.largest = asked.get("largest", 0)
         self.retrained, self.wait, self.probe = asked.get("retrained"), FIRST_WAIT, asked.get("probe", False)
         if self.probe:
             self.spec = replace(self.spec, protocol="sealed")  # to be measured it opens no test fold
@@ -232,7 +232,8 @@ class Worker(Trainable):
         if not isinstance(error, torch.OutOfMemoryError):  # a library's, whose state nobody knows
             self.suspect = f"a trial was refused memory in it by {type(error).__name__}: {error}"
         self._release()
-        refused = f"its share {self.share:g} of the GPU's memory was full."
+        of_it = "whole" if self.share >= 1 else f"share {self.share:g} of the"
+        refused = f"its {of_it} GPU's memory was full."
         return {"row": row, "refused": refused, "memory": self.memory, "done": True}
 
     def _measure(self) -> Row:

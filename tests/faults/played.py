@@ -183,7 +183,10 @@ class CheapTrial:
 
 
 class PlayedTune:
-    """In the place of ray.tune: two slots on two nodes, warm workers, one event at a time, as Tune's controller orders its calls."""
+    """In the place of ray.tune: two slots on two nodes, warm workers, one event at a time, as Tune's controller orders its calls.
+
+    What a trial asks for is not looked at. A worker hangs in a step alone, and lets go of its locks, which one that stands still keeps.
+    """
 
     def __init__(self, world, slots):
         self.world, self.slots, self.nodes = world, slots, itertools.cycle("ab")
@@ -249,7 +252,7 @@ class PlayedTune:
         trial.run_metadata = types.SimpleNamespace(num_failures=0)
         trial.error_file = None
         trial.is_finished = lambda: not trial.live
-        trial.live = True
+        trial.live, trial.status = True, "RUNNING"
         self.trials.append(trial)
         self.scheduler.on_trial_add(None, trial)
         return trial

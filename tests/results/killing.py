@@ -1,8 +1,9 @@
 """Starts writers of a store that die, from a process that has done nothing else: `python -m tests.results.killing ROOT`.
 
-A process with running threads cannot be forked safely, and pytest's has many: those of pyarrow, and of what other tests
-loaded. So the children come from here. Each line of standard input asks for some of them, as JSON: a list of [left, method,
-arguments], which call that method of the Store and die at operation `left`. The answer is a list of whether each died.
+A process with running threads cannot be forked safely, and pytest's has many: those of pyarrow at work, and of what other
+tests loaded. So the children come from here, where nothing runs. Each line of standard input asks for some of them, as
+JSON: a list of [left, method, arguments], which call that method of the Store and die at operation `left`. The answer is a
+list of whether each died.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -56,6 +58,8 @@ def begun(root, left, method, arguments):
                 arguments = (key, fake_trial(key, **attempt))
             getattr(Store(root), method)(*arguments)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return child

@@ -123,8 +123,12 @@ def test_kills_at_random_moments_leave_whole_states(tmp_path, kills):
             assert reader.poll() is None, (tmp_path / "errors").read_text()
     finally:
         stop.touch()
-        killing.communicate(timeout=120)
-        out, _ = reader.communicate(timeout=120)
+        try:
+            killing.communicate(timeout=120)
+            out, _ = reader.communicate(timeout=120)
+        finally:
+            killing.kill()
+            reader.kill()
     assert reader.returncode == 0, (tmp_path / "errors").read_text()
     assert int(out) > 1
     print(f"{deaths} died in {step} steps; the reader saw {int(out)} states")

@@ -15,11 +15,11 @@ from study.worker import Worker
 GIB = 1 << 30
 MEMORY = 24 * GIB
 # GiB that a trial is measured to take, and what it then takes, by its method.
-TAKES = {"softmax": (9, 9), "triplet": (9, 20), "mul_dml": (9, 40), "contrastive": (40, 40)}
+TAKES = {"softmax": (9, 9), "triplet": (9, 20), "mul_dml": (15, 40), "contrastive": (40, 40)}
 # Memory of a GPU of the nodes where it is not MEMORY.
 LARGE = {"127.0.1.1": 80 * GIB}
-# Trials of which one waits for another on the same GPU.
-TOGETHER = "softmax"
+# Trials of which one waits for another on the same GPU, and such of which one has to find a GPU full before any is done.
+TOGETHER, AFTER_A_FULL_ONE = "softmax", "mul_dml"
 
 
 class FencedWorker(Worker):
@@ -45,6 +45,8 @@ class FencedWorker(Worker):
         here = Path(self.context["cache"]) / f"here-{self.gpu}-{self.index}"
         here.touch()
         while self.spec.method == TOGETHER and len(list(here.parent.glob(f"here-{self.gpu}-*"))) < 2:
+            time.sleep(0.05)
+        while self.spec.method == AFTER_A_FULL_ONE and not list(here.parent.glob("full-*.json")):
             time.sleep(0.05)
         time.sleep(0.2)
         return Idle(self.spec, lambda: self._note("done", start))

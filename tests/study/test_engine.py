@@ -3,6 +3,7 @@
 import types
 
 import pytest
+from ray.tune.experiment import Trial as TuneTrial
 
 from study import engine
 from study import recorder as recording
@@ -41,13 +42,39 @@ def die(recorder, monkeypatch):
     return once
 
 
+def running(actor):
+    return types.SimpleNamespace(
+        trial_id="t", temporary_state=types.SimpleNamespace(ray_actor=actor), status=TuneTrial.RUNNING
+    )
+
+
+def pending(told):
+    state = types.SimpleNamespace(ray_actor=None)
+    return types.SimpleNamespace(trial_id="u", temporary_state=state, status=TuneTrial.PENDING, config={"trial": told})
+
+
+def test_a_trial_that_waits_for_a_model_of_gpu_that_is_gone_says_so(recorder, monkeypatch):
+    said, there = [], {"CPU": 4.0, "accelerator_type:L4": 1.0}
+    monkeypatch.setattr(recording.ray, "cluster_resources", lambda: there)
+    recorder.display.note = said.append
+
+    def look(*trials):
+        recorder._looked = -10.0
+        recorder.on_step_end(0, list(trials))
+        return said
+
+    assert look(running("actor"), pending({}), pending({"model": "accelerator_type:L4"})) == []
+    [line] = look(pending({"model": "accelerator_type:H100"}))
+    assert "needs a GPU with the memory of H100 waits" in line
+
+
 def test_a_worker_that_says_nothing_is_replaced_once_its_patience_is_over(recorder, monkeypatch):
     """Its first step may take the study's patience, a later one as much as the worker last said."""
     now, killed = [0.0], []
     monkeypatch.setattr(recording, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(recording.ray, "kill", killed.append)
-    trial = types.SimpleNamespace(trial_id="t", temporary_state=types.SimpleNamespace(ray_actor="actor"))
-    waiting = types.SimpleNamespace(trial_id="u", temporary_state=types.SimpleNamespace(ray_actor=None))
+    trial = running("actor")
+    waiting = pending({})
 
     def at(moment):
         now[0] = moment
@@ -69,7 +96,7 @@ def test_who_speaks_while_the_driver_waits_for_a_store_is_not_silent(recorder, m
     now, killed = [0.0], []
     monkeypatch.setattr(recording, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(recording.ray, "kill", killed.append)
-    trial = types.SimpleNamespace(trial_id="t", temporary_state=types.SimpleNamespace(ray_actor="actor"))
+    trial = running("actor")
     recorder._looked = -10.0
     recorder.on_trial_start(0, [trial], trial)
 

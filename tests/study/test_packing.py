@@ -12,13 +12,15 @@ import torch
 from ray.tune.search import Searcher
 
 from results import Store
-from study import engine, growth, packing, plan
+from study import engine, gpus, growth, packing, plan
 from study.config import ROOT
 from study.dispatch import Dispatch, Planned
 from study.faces import Faces
-from study.packing import CONTEXT, Gpus, Measured, NoShares, Place, Shares, fence, is_full, larger, part
+from study.gpus import Gpus
+from study.packing import CONTEXT, Measured, NoShares, Place, Shares, fence, is_full, larger, part
 from study.progress import Display
 from study.spool import Spool
+from study.starting import requested
 from study.trial import Trial
 from tests.study.fenced import FencedWorker
 
@@ -98,16 +100,20 @@ MODELS = {"accelerator_type:H100": 80 * GIB, "accelerator_type:A100": 40 * GIB, 
     [
         (0.5, Place(part(8))),
         (9.0, Place(part(2))),
-        (19.0, Place(1.0)),  # 23.8 GiB
-        (20.0, Place(1.0, "accelerator_type:A100")),  # 25 GiB
-        (40.0, Place(1.0, "accelerator_type:H100")),
-        (70.0, Place(1.0, "accelerator_type:H100")),  # 85 GiB: perhaps, after all
+        (
+            22.9,
+            Place(1.0),
+        ),  # 23.9 GiB with the context, and a whole GPU needs no margin: there is always the next model
+        (23.1, Place(1.0, "accelerator_type:A100")),
+        (30.0, Place(1.0, "accelerator_type:A100")),
+        (39.1, Place(1.0, "accelerator_type:H100")),
+        (90.0, Place(1.0, "accelerator_type:H100")),
     ],
 )
 def test_of_mixed_gpus_the_smallest_that_holds_a_trial_is_shared(peak, place):
     for memory in (MEMORY, 80 * GIB):  # wherever it was measured
         assert Measured(int(peak * GIB), 0, memory).place(MODELS, packing.MOST) == place
-    assert Measured(int(peak * GIB), 0, MEMORY).place({}, packing.MOST).on is None
+    assert Measured(int(peak * GIB), 0, MEMORY).place({}, packing.MOST).model is None
 
 
 def test_what_is_too_large_for_a_whole_gpu_goes_to_the_next_larger_model_up_to_the_largest():
@@ -117,11 +123,11 @@ def test_what_is_too_large_for_a_whole_gpu_goes_to_the_next_larger_model_up_to_t
         told = shares.given(shares.of(asked))
         seen.append(told)
         grown = shares.grow(asked | told, memory)
-        assert grown == ("most" in told), "the worker and the driver agree on whether it runs again"
+        assert grown == ("largest" in told), "the worker and the driver agree on whether it runs again"
     assert seen == [
-        {"share": 1.0, "most": 80 * GIB},
-        {"share": 1.0, "on": "accelerator_type:A100", "most": 80 * GIB},
-        {"share": 1.0, "on": "accelerator_type:H100"},
+        {"share": 1.0, "largest": 80 * GIB},
+        {"share": 1.0, "model": "accelerator_type:A100", "largest": 80 * GIB},
+        {"share": 1.0, "model": "accelerator_type:H100"},
     ]
     # One that was put on the middle one by chance goes past it, and one that ran beside it on a smaller one follows.
     shares = Shares(lambda group: Place(1.0), whole, MODELS)
@@ -135,6 +141,23 @@ def test_what_is_too_large_for_a_whole_gpu_goes_to_the_next_larger_model_up_to_t
 def test_what_is_too_large_for_a_whole_gpu_of_as_much_memory_as_all_others_is_too_large():
     shares = Shares(lambda group: Place(1.0), whole, {"accelerator_type:L4": MEMORY, "accelerator_type:A5000": MEMORY})
     assert not shares.grow(trial(0) | {"share": 1.0}, MEMORY)
+
+
+def test_a_trial_that_moves_to_the_largest_model_is_not_told_again_that_there_is_a_larger_one():
+    """Ray calls GPUs of 40 and of 80 GiB A100: on a smaller one than is known its memory may be full, and then it fails."""
+    models = {"accelerator_type:L4": MEMORY, "accelerator_type:A100": 80 * GIB}
+    dispatch = Dispatch(Planned([trial(0)]), shares=Shares(lambda group: Place(1.0), whole, models))
+    assert dispatch.suggest("a")["trial"] == trial(0) | {"share": 1.0, "largest": 80 * GIB}
+    dispatch.on_trial_complete("a", {"refused": "full", "memory": MEMORY})
+    assert dispatch.suggest("b")["trial"] == trial(0) | {"share": 1.0, "model": "accelerator_type:A100"}
+
+
+def test_a_model_is_a_resource_that_a_trial_asks_for():
+    def asked(**told):
+        return requested(2, {"trial": {"share": 0.5, **told}}).bundles
+
+    assert asked() == [{"CPU": 2, "GPU": 0.5}]
+    assert asked(model="accelerator_type:H100") == [{"CPU": 2, "GPU": 0.5, "accelerator_type:H100": 0.001}]
 
 
 def test_only_the_first_of_a_group_is_measured_and_the_others_wait():
@@ -195,7 +218,7 @@ class Machines:
                 self.end_oldest(dispatch)
 
     def room(self, asked):
-        places = [place for place, (_, model) in enumerate(self.gpus) if asked.get("on", model) == model]
+        places = [place for place, (_, model) in enumerate(self.gpus) if asked.get("model", model) == model]
         return next((place for place in places if self.free[place] >= asked["share"] - 1e-9), None)
 
     def end_oldest(self, dispatch):
@@ -213,7 +236,7 @@ class Machines:
         if need <= memory * (1 if share == 1 else fence(share, memory)):
             self.done[asked["index"]] = memory
             return {"committed": "done"}
-        if share < 1 or memory < asked.get("most", 0):
+        if share < 1 or memory < asked.get("largest", 0):
             return {"refused": "full", "memory": memory}
         self.failed.add(asked["index"])
         return {"committed": "failed"}
@@ -335,9 +358,9 @@ MIXED = [
 
 def use_nodes(monkeypatch, *nodes, **given):
     made = Nodes(*nodes, **given)
-    monkeypatch.setattr(packing, "ray", made)
-    monkeypatch.setattr(growth, "ray", made)
-    monkeypatch.setattr(packing, "_device", made)
+    for module in (gpus, growth):
+        monkeypatch.setattr(module, "ray", made)
+    monkeypatch.setattr(gpus, "_device", made)
     return made
 
 
@@ -345,7 +368,7 @@ def test_a_survey_of_mixed_nodes(tiny_config, tmp_path, monkeypatch):
     """Four L4, one H100, two more GPUs whose node is lost while it is asked, and one whose node is busy."""
     answers = {0: L4, 2: H100, 4: ray.exceptions.WorkerCrashedError()}
     nodes = use_nodes(monkeypatch, *MIXED, answers=answers)
-    assert packing._survey() == {
+    assert gpus.survey() == {
         "cuda: NVIDIA L4": Gpus(MEMORY, None),
         "cuda: NVIDIA H100": Gpus(80 * GIB, "accelerator_type:H100"),
     }
@@ -381,6 +404,28 @@ def test_shares_of_a_cluster_without_gpus_with_promised_ones_and_as_they_are_set
     assert [share(f"cluster.gpus_per_trial={given}") for given in (0, 0.25, 1, 2)] == [0.0, 0.25, 1.0, 2.0]
 
 
+def test_a_larger_model_is_one_of_which_a_node_can_hold_the_trial(tiny_config, tmp_path, monkeypatch):
+    """The A100's node has no CPU to spare, and the H100 is alone on its own."""
+    resources = [
+        {"CPU": 16.0, "GPU": 4.0, "accelerator_type:L4": 1.0},
+        {"CPU": 1.0, "GPU": 8.0, "accelerator_type:A100": 1.0},
+        {"CPU": 12.0, "GPU": 1.0, "accelerator_type:H100": 1.0},
+    ]
+    answers = {0: L4, 1: ("cuda: NVIDIA A100", 40 * GIB), 2: H100}
+    use_nodes(monkeypatch, *((True, one) for one in resources), answers=answers)
+
+    def grown(given):
+        config = tiny_config(
+            "cluster.cpus_per_trial=2", *([] if given is None else [f"cluster.gpus_per_trial={given}"])
+        )
+        shares = packing.shares(config, "val_accuracy", Store(tmp_path))
+        share = shares.of(trial(0)).share if given else 1.0
+        return shares.grow(trial(0) | {"share": share}, MEMORY) and shares.of(trial(0))
+
+    assert grown(None) == grown(1) == Place(1.0, "accelerator_type:H100")
+    assert grown(2) is False
+
+
 def test_a_measurement_takes_two_steps_and_a_batch_of_evaluation(tiny_config, monkeypatch):
     config = tiny_config("batch_size=4", "method=mul_dml")
     faces = plan.open_faces(config)
@@ -407,14 +452,14 @@ def fenced_study(tiny_config, tmp_path, monkeypatch):
             is_large = ray.util.get_node_ip_address() == large
             return ("cuda: large", 80 << 30) if is_large else ("cuda: small", 24 << 30)
 
-        monkeypatch.setattr(packing, "_device", device)
+        monkeypatch.setattr(gpus, "_device", device)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "spool"))
         specs = []
-        for method in methods:
+        for method, trials in zip(methods, each, strict=True):
             config = tiny_config(f"method={method}", "epochs=1", f"storage.root={tmp_path / 'tables'}")
             faces = plan.open_faces(config)
             spec = plan.members(config, faces, "s")[0].spec
-            specs += [replace(spec, learning_rate=0.001 + i / 1e6) for i in range(each)]
+            specs += [replace(spec, learning_rate=0.001 + i / 1e6) for i in range(trials)]
         (tmp_path / "notes").mkdir()
         config["dataset"]["cache"] = str(tmp_path / "notes")
         config["checkpoint"]["root"] = str(tmp_path / "checkpoints")
@@ -425,7 +470,7 @@ def fenced_study(tiny_config, tmp_path, monkeypatch):
             runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
         )
         try:
-            assert packing._survey() == surveyed
+            assert gpus.survey() == surveyed
             with Display("s", len(specs), "val_accuracy") as display:
                 trials = [{"spec": spec.json(), "index": i} for i, spec in enumerate(specs)]
                 code = {"git_commit": None, "git_dirty": None}
@@ -449,7 +494,7 @@ def test_a_study_on_two_gpus_of_mixed_nodes(fenced_study, ray_cluster):
     """
     cluster = ray_cluster({"num_cpus": 8, "num_gpus": 2}, {"num_cpus": 8}, {"num_cpus": 0, "num_gpus": 1})
     surveyed = {"cuda: small": Gpus(MEMORY, None), "cuda: large": Gpus(80 * GIB, None)}
-    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.2", methods=("softmax", "triplet"), each=4)
+    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.2", methods=("softmax", "triplet"), each=(4, 4))
     assert rows == [*[("softmax", "done", 0.5)] * 4, *[("triplet", "done", 1.0)] * 4]
     assert Counter((note["what"], note["method"], note["share"]) for note in notes if note["what"] != "full") == {
         ("measured", "softmax", 1.0): 1,
@@ -467,11 +512,11 @@ def test_a_study_on_two_gpus_of_mixed_nodes(fenced_study, ray_cluster):
 
 @pytest.mark.slow
 def test_what_the_smaller_model_cannot_hold_is_trained_on_the_larger(fenced_study, ray_cluster):
-    """Two trials that are measured wrongly, and find that out on the smaller GPU first, and two that are measured rightly."""
+    """Two trials of which it was measured that they fit a whole one of either, and one that is known to need the larger."""
     small, large = ({"num_cpus": 4, "num_gpus": 1, "resources": {f"accelerator_type:{name}": 1}} for name in ("S", "L"))
     surveyed = {"cuda: small": Gpus(MEMORY, "accelerator_type:S"), "cuda: large": Gpus(80 * GIB, "accelerator_type:L")}
     cluster = ray_cluster(small, large)
-    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.1", methods=("mul_dml", "contrastive"), each=2)
-    assert [row[:2] for row in rows] == [*[("contrastive", "done")] * 2, *[("mul_dml", "done")] * 2]
+    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.1", methods=("mul_dml", "contrastive"), each=(2, 1))
+    assert rows == [("contrastive", "done", 1.0), *[("mul_dml", "done", 1.0)] * 2]
     assert {note["gpu"] for note in notes if note["what"] == "done"} == {"127.0.1.1:0"}
-    assert {note["method"] for note in notes if note["what"] == "full"} == {"mul_dml"}
+    assert [(note["method"], note["gpu"]) for note in notes if note["what"] == "full"] == [("mul_dml", "127.0.1.0:0")]

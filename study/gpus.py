@@ -1,0 +1,85 @@
+"""The GPUs of the Ray that is running: which models there are, and how much memory they have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+# Seconds to wait for the nodes to name their GPUs.
+PATIENCE = 120.0
+# What Ray calls a node's model of GPU: a resource, of which a trial asks for a trifle to be put there.
+MODEL = "accelerator_type:"
+
+
+class Gpus(NamedTuple):
+    """GPUs of one name: memory of one in bytes, and Ray's name of the model, where it has one."""
+
+    memory: int
+    model: str | None
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The nodes that live and have GPUs."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+
+
+def models() -> set[str | None]:
+    """Ray's names of the models that there are; None is one that has no name."""
+    return {_model_of(node) for node in nodes()}
+
+
+def survey() -> dict[str, Gpus] | None:
+    """GPUs by their name, as in the column `device`, of the nodes that answer; None where theirs are no GPUs.
+
+    The GPUs of one node are taken for alike, as Ray does, and those of one name for as large as the smallest of them. Nodes whose GPUs
+    are all in use do not answer: theirs are measured later.
+    """
+    asked = {
+        _device.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
+        for node in nodes()
+    }
+    answers, late = ray.wait([*asked], num_returns=len(asked), timeout=PATIENCE) if asked else ([], [])
+    for one in late:
+        ray.cancel(one)
+    found: dict[str, Gpus] = {}
+    promised = False
+    for answer in answers:
+        with suppress(ray.exceptions.RayError):  # a node that is lost has none
+            if (device := ray.get(answer)) is None:
+                promised = True
+                continue
+            name, memory = device
+            known = found.get(name, Gpus(memory, None))
+            found[name] = Gpus(min(memory, known.memory), _model_of(asked[answer]) or known.model)
+    return None if promised and not found else found
+
+
+def that_hold(devices: Mapping[str, Gpus], cpus: float, share: float) -> dict[str, int]:
+    """Memory in bytes of a GPU by its model, for the models of which a node has the CPUs and GPUs of a trial."""
+    able = {
+        _model_of(node)
+        for node in nodes()
+        if node["Resources"].get("CPU", 0) >= cpus and node["Resources"]["GPU"] >= max(share, 1)
+    }
+    found: dict[str, int] = {}
+    for one in devices.values():
+        if one.model is not None and one.model in able:
+            found[one.model] = min(one.memory, found.get(one.model, one.memory))
+    return found
+
+
+def _model_of(node: dict[str, Any]) -> str | None:
+    return next((name for name in sorted(node["Resources"]) if name.startswith(MODEL)), None)
+
+
+@ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)
+def _device() -> tuple[str, int] | None:
+    if not torch.cuda.is_available():
+        return None
+    device = torch.cuda.get_device_properties(0)
+    return f"cuda: {device.name}", device.total_memory
