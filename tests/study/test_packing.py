@@ -519,4 +519,7 @@ def test_what_the_smaller_model_cannot_hold_is_trained_on_the_larger(fenced_stud
     rows, notes = fenced_study(cluster, surveyed, large="127.0.1.1", methods=("mul_dml", "contrastive"), each=(2, 1))
     assert rows == [("contrastive", "done", 1.0), *[("mul_dml", "done", 1.0)] * 2]
     assert {note["gpu"] for note in notes if note["what"] == "done"} == {"127.0.1.1:0"}
-    assert [(note["method"], note["gpu"]) for note in notes if note["what"] == "full"] == [("mul_dml", "127.0.1.0:0")]
+    full = {(note["method"], note["gpu"], note["share"]) for note in notes if note["what"] == "full"}
+    assert full == {("mul_dml", "127.0.1.0:0", 1.0)}, (
+        "on the smaller one first, and never what is known to need the larger"
+    )
