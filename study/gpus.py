@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -23,25 +23,31 @@ class Gpus(NamedTuple):
     model: str | None
 
 
-def nodes() -> list[dict[str, Any]]:
-    """The nodes that live and have GPUs."""
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+def nodes(cpus: float = 0, share: float = 0) -> list[dict[str, Any]]:
+    """The nodes that live and have GPUs, and the CPUs and GPUs of a trial."""
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["Resources"].get("GPU", 0) >= max(share, 0.001)
+        and node["Resources"].get("CPU", 0) >= cpus
+    ]
 
 
-def models() -> set[str | None]:
-    """Ray's names of the models that there are; None is one that has no name."""
-    return {_model_of(node) for node in nodes()}
+def models(there: Sequence[dict[str, Any]]) -> set[str | None]:
+    """Ray's names of the models of these nodes; None is one that has no name."""
+    return {_model_of(node) for node in there}
 
 
-def survey() -> dict[str, Gpus] | None:
-    """GPUs by their name, as in the column `device`, of the nodes that answer; None where theirs are no GPUs.
+def survey(there: Sequence[dict[str, Any]]) -> dict[str, Gpus] | None:
+    """GPUs by their name, as in the column `device`, of those of these nodes that answer; None where theirs are no GPUs.
 
     The GPUs of one node are taken for alike, as Ray does, and those of one name for as large as the smallest of them. Nodes whose GPUs
-    are all in use do not answer: theirs are measured later.
+    are all in use do not answer: theirs are measured later, and no larger model to go to.
     """
     asked = {
         _device.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
-        for node in nodes()
+        for node in there
     }
     answers, late = ray.wait([*asked], num_returns=len(asked), timeout=PATIENCE) if asked else ([], [])
     for one in late:
@@ -59,16 +65,11 @@ def survey() -> dict[str, Gpus] | None:
     return None if promised and not found else found
 
 
-def that_hold(devices: Mapping[str, Gpus], cpus: float, share: float) -> dict[str, int]:
-    """Memory in bytes of a GPU by its model, for the models of which a node has the CPUs and GPUs of a trial."""
-    able = {
-        _model_of(node)
-        for node in nodes()
-        if node["Resources"].get("CPU", 0) >= cpus and node["Resources"]["GPU"] >= max(share, 1)
-    }
+def memories(devices: Iterable[Gpus]) -> dict[str, int]:
+    """Bytes of a GPU by its model, the smallest of each."""
     found: dict[str, int] = {}
-    for one in devices.values():
-        if one.model is not None and one.model in able:
+    for one in devices:
+        if one.model is not None:
             found[one.model] = min(one.memory, found.get(one.model, one.memory))
     return found
 

@@ -125,7 +125,7 @@ class Shares:
     Args:
         known: place of a group, or None where it must be measured.
         fit: place of a trial that was measured.
-        models: of GPU, by Ray's name, with the memory of one in bytes.
+        models: of GPU that can hold a trial, by Ray's name, with the memory of one in bytes.
 
     """
 
@@ -229,8 +229,9 @@ def shares(config: Config, metric: str, store: Store) -> Shares:
     if given is None and TIMES & {metric, config["search"]["cost"] if config["kind"] == "search" else None}:
         given = 1.0
     cpus = config["cluster"]["cpus_per_trial"]
-    devices = gpus.survey() if given is None or len(gpus.models()) > 1 else {}
-    models = gpus.that_hold(devices or {}, cpus, given or 1.0)
+    able = gpus.nodes(cpus, given or 1.0)
+    devices = gpus.survey(able) if given is None or len(gpus.models(able)) > 1 else {}
+    models = gpus.memories((devices or {}).values())
     if given is not None:
         return Shares(lambda group: Place(float(given)), lambda measured: Place(float(given)), models)
     if devices is None:  # GPUs that are only promised have no memory to share

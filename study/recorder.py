@@ -71,6 +71,7 @@ class Recorder(TrialProgressCallback):
         self.due: dict[str, float] = {}  # when a running trial must have been heard from
         self.actors: dict[str, Any] = {}  # that runs a trial
         self.deaths: dict[str, list[str | None]] = {}  # nodes on which its workers died
+        self.lacking: set[str] = set()  # models of GPU that trials wait for, of which there is none
         self.refused: StoreError | None = None
         self.compaction: Thread | None = None  # the last one
         self._looked = time.monotonic()
@@ -164,9 +165,13 @@ class Recorder(TrialProgressCallback):
                 self.due[trial.trial_id] = now + SILENCE * self.patience
                 ray.kill(actor)
         wanted = {trial.config["trial"].get("model") for trial in trials if trial.status == TuneTrial.PENDING} - {None}
-        if wanted and (lacking := wanted - ray.cluster_resources().keys()):
+        lacking = wanted - ray.cluster_resources().keys() if wanted else set()
+        if lacking and lacking != self.lacking:
             named = " or ".join(sorted(model.partition(":")[2] for model in lacking))
-            self.display.note(f"A trial that needs a GPU with the memory of {named} waits for a machine that has one.")
+            self.display.note(
+                f"A trial that needs a GPU with the memory of {named} waits for a machine that has one, and a search with it."
+            )
+        self.lacking = lacking
 
     def _commit(self, key: str, tables: dict[str, list[Row]]) -> None:
         with self._refusals():

@@ -71,7 +71,7 @@ def play(monkeypatch, world, slots=2):
     monkeypatch.setattr(recorder, "_node_of", lambda actor: getattr(actor, "node", None))
     monkeypatch.setattr(recorder, "_lost_nodes", lambda: world.lost)
     monkeypatch.setattr("study.growth.resources", lambda share: {"CPU": float(slots), "GPU": slots / 2})
-    monkeypatch.setattr("study.gpus.nodes", list)  # all alike
+    monkeypatch.setattr("study.gpus.nodes", lambda *given: [])  # all alike
     monkeypatch.setattr("study.plan.check_network", lambda config: None)  # a fifth of the time
     monkeypatch.setattr("study.live.LivePage", Silent)
     monkeypatch.setattr("study.progress.Display", Silent)
@@ -136,7 +136,7 @@ def carry_out(config, tables, world):
 
 
 def content(tables, kind="none"):
-    """All rows but what says when, and what share of a GPU a trial had that found a smaller one full: of each table, sorted."""
+    """All rows but what says when, and where shares of a GPU were full what they were: of each table, sorted."""
     leave = TIMES | ({"gpu_share"} if kind == "memory" else set())
     store = Store(tables)
     found = {}

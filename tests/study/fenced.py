@@ -23,7 +23,7 @@ TOGETHER, AFTER_A_FULL_ONE = "softmax", "mul_dml"
 
 
 class FencedWorker(Worker):
-    """Notes what it does in the folder of the cache: one file a trial, {index, share, gpu, pid, start, end, full}."""
+    """Notes what it does in the folder of the cache: one file for what it did with a trial."""
 
     def _begin(self, config):
         super()._begin(config)
@@ -47,6 +47,7 @@ class FencedWorker(Worker):
         while self.spec.method == TOGETHER and len(list(here.parent.glob(f"here-{self.gpu}-*"))) < 2:
             time.sleep(0.05)
         while self.spec.method == AFTER_A_FULL_ONE and not list(here.parent.glob("full-*.json")):
+            assert time.time() < start + 60, "no other found a GPU full"
             time.sleep(0.05)
         time.sleep(0.2)
         return Idle(self.spec, lambda: self._note("done", start))

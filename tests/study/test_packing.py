@@ -100,10 +100,7 @@ MODELS = {"accelerator_type:H100": 80 * GIB, "accelerator_type:A100": 40 * GIB, 
     [
         (0.5, Place(part(8))),
         (9.0, Place(part(2))),
-        (
-            22.9,
-            Place(1.0),
-        ),  # 23.9 GiB with the context, and a whole GPU needs no margin: there is always the next model
+        (22.9, Place(1.0)),  # 23.9 GiB with the context: a whole GPU needs no margin, as there is the next model
         (23.1, Place(1.0, "accelerator_type:A100")),
         (30.0, Place(1.0, "accelerator_type:A100")),
         (39.1, Place(1.0, "accelerator_type:H100")),
@@ -368,7 +365,7 @@ def test_a_survey_of_mixed_nodes(tiny_config, tmp_path, monkeypatch):
     """Four L4, one H100, two more GPUs whose node is lost while it is asked, and one whose node is busy."""
     answers = {0: L4, 2: H100, 4: ray.exceptions.WorkerCrashedError()}
     nodes = use_nodes(monkeypatch, *MIXED, answers=answers)
-    assert gpus.survey() == {
+    assert gpus.survey(gpus.nodes()) == {
         "cuda: NVIDIA L4": Gpus(MEMORY, None),
         "cuda: NVIDIA H100": Gpus(80 * GIB, "accelerator_type:H100"),
     }
@@ -426,6 +423,36 @@ def test_a_larger_model_is_one_of_which_a_node_can_hold_the_trial(tiny_config, t
     assert grown(2) is False
 
 
+def test_a_gpu_that_cannot_hold_a_trial_does_not_make_the_shares_of_the_others_larger(
+    tiny_config, tmp_path, monkeypatch
+):
+    tiny, large = {"CPU": 1.0, "GPU": 1.0}, {"CPU": 12.0, "GPU": 1.0, "accelerator_type:H100": 1.0}
+    use_nodes(monkeypatch, (True, tiny), (True, large), answers={0: ("cuda: K620", 2 * GIB), 1: H100})
+    shares = packing.shares(tiny_config("cluster.cpus_per_trial=2"), "val_accuracy", Store(tmp_path))
+    shares.learn(trial(0), Measured(9 * GIB, CONTEXT, 80 * GIB))
+    assert shares.of(trial(0)) == Place(part(6))
+
+
+def test_a_model_has_the_name_that_any_of_its_nodes_has_for_it(monkeypatch):
+    named = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0}
+    for two in ((named, {"CPU": 4.0, "GPU": 1.0}), ({"CPU": 4.0, "GPU": 1.0}, named)):
+        use_nodes(monkeypatch, *((True, one) for one in two), answers={0: L4, 1: (L4[0], MEMORY - GIB)})
+        assert gpus.survey(gpus.nodes()) == {"cuda: NVIDIA L4": Gpus(MEMORY - GIB, "accelerator_type:L4")}
+
+
+def test_a_cluster_is_asked_for_machines_by_trials_that_any_gpu_holds(monkeypatch):
+    models = {"accelerator_type:L4": MEMORY, "accelerator_type:A100": 80 * GIB}
+    said = []
+    demand = SimpleNamespace(note=lambda share, left: said.append((share, left)))
+    shares = Shares(lambda group: Place(1.0), whole, models)
+    dispatch = Dispatch(Planned([trial(0), trial(1, "triplet")]), shares=shares, demand=demand)
+    dispatch.suggest("a")
+    dispatch.on_trial_complete("a", {"refused": "full", "memory": MEMORY})
+    assert dispatch.suggest("b")["trial"]["model"] == "accelerator_type:A100"
+    assert "model" not in dispatch.suggest("c")["trial"]
+    assert said == [(1.0, 2), (0.0, 0), (1.0, 2)]
+
+
 def test_a_measurement_takes_two_steps_and_a_batch_of_evaluation(tiny_config, monkeypatch):
     config = tiny_config("batch_size=4", "method=mul_dml")
     faces = plan.open_faces(config)
@@ -470,7 +497,7 @@ def fenced_study(tiny_config, tmp_path, monkeypatch):
             runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
         )
         try:
-            assert gpus.survey() == surveyed
+            assert gpus.survey(gpus.nodes(1, 1)) == surveyed
             with Display("s", len(specs), "val_accuracy") as display:
                 trials = [{"spec": spec.json(), "index": i} for i, spec in enumerate(specs)]
                 code = {"git_commit": None, "git_dirty": None}
@@ -490,10 +517,10 @@ def fenced_study(tiny_config, tmp_path, monkeypatch):
 def test_a_study_on_two_gpus_of_mixed_nodes(fenced_study, ray_cluster):
     """Four trials that fit two on a GPU, as measured, and four of which each turns out to need a whole one.
 
-    Beside the node with the GPUs are one without, and one whose GPU has no CPU beside it, so that it is surveyed and holds nothing.
+    Beside the node with the GPUs are one without, and one whose GPU has no CPU beside it, so that it holds nothing.
     """
     cluster = ray_cluster({"num_cpus": 8, "num_gpus": 2}, {"num_cpus": 8}, {"num_cpus": 0, "num_gpus": 1})
-    surveyed = {"cuda: small": Gpus(MEMORY, None), "cuda: large": Gpus(80 * GIB, None)}
+    surveyed = {"cuda: small": Gpus(MEMORY, None)}
     rows, notes = fenced_study(cluster, surveyed, large="127.0.1.2", methods=("softmax", "triplet"), each=(4, 4))
     assert rows == [*[("softmax", "done", 0.5)] * 4, *[("triplet", "done", 1.0)] * 4]
     assert Counter((note["what"], note["method"], note["share"]) for note in notes if note["what"] != "full") == {
