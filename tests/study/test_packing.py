@@ -20,7 +20,6 @@ from study.gpus import Gpus
 from study.packing import CONTEXT, Measured, NoShares, Place, Shares, fence, is_full, larger, part
 from study.progress import Display
 from study.spool import Spool
-from study.starting import requested
 from study.trial import Trial
 from tests.study.fenced import FencedWorker
 
@@ -147,14 +146,6 @@ def test_a_trial_that_moves_to_the_largest_model_is_not_told_again_that_there_is
     assert dispatch.suggest("a")["trial"] == trial(0) | {"share": 1.0, "largest": 80 * GIB}
     dispatch.on_trial_complete("a", {"refused": "full", "memory": MEMORY})
     assert dispatch.suggest("b")["trial"] == trial(0) | {"share": 1.0, "model": "accelerator_type:A100"}
-
-
-def test_a_model_is_a_resource_that_a_trial_asks_for():
-    def asked(**told):
-        return requested(2, {"trial": {"share": 0.5, **told}}).bundles
-
-    assert asked() == [{"CPU": 2, "GPU": 0.5}]
-    assert asked(model="accelerator_type:H100") == [{"CPU": 2, "GPU": 0.5, "accelerator_type:H100": 0.001}]
 
 
 def test_only_the_first_of_a_group_is_measured_and_the_others_wait():

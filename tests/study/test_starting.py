@@ -67,7 +67,12 @@ def test_trials_of_a_share_ask_for_resources_by_one_object():
     """Also after Tune has pickled what they ask with, which it does for every trial."""
     asked = [pickle.loads(pickle.dumps(partial(requested, 1)))({"trial": {"share": 0.5}}) for _ in range(2)]
     assert asked[0] is asked[1] == tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
-    assert _resources(1, 0.0) == tune.PlacementGroupFactory([{"CPU": 1}])
+    assert _resources(1, 0.0, None) == tune.PlacementGroupFactory([{"CPU": 1}])
+
+
+def test_a_model_of_gpu_is_a_resource_that_a_trial_asks_for():
+    config = {"trial": {"share": 0.5, "model": "accelerator_type:H100"}}
+    assert requested(2, config).bundles == [{"CPU": 2, "GPU": 0.5, "accelerator_type:H100": 0.001}]
 
 
 @pytest.fixture
