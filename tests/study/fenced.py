@@ -1,4 +1,4 @@
-"""A warm worker that trains nothing, whose allocator refuses at its share: for studies on GPUs that are only promised."""
+"""A warm worker that trains nothing, whose allocator refuses at its share, and trials: for studies on GPUs that are only promised."""
 
 import json
 import os
@@ -78,3 +78,16 @@ class Idle:
     def finish(self):
         self.ended()
         return {"trials": [self.row("done")]}
+
+
+def trial(index, method="softmax", size=64, faces="f"):
+    """What the dispatcher hands out, as far as packing looks at it."""
+    spec = {
+        "method": method,
+        "backbone": "resnet18",
+        "image_size": size,
+        "channels": 1,
+        "batch_size": 32,
+        "index": index,
+    }
+    return {"spec": json.dumps(spec | {"fingerprint": faces, "evaluation": {}}), "index": index}

@@ -1,42 +1,20 @@
 """Several trials on a GPU: what each is given, with an allocator that refuses at its limit in the place of CUDA's."""
 
-import json
-from collections import Counter, defaultdict
-from dataclasses import replace
+from collections import defaultdict
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
-import ray
 import torch
 from ray.tune.search import Searcher
 
 from results import Store
-from study import engine, gpus, growth, packing, plan
-from study.config import ROOT
+from study import packing, plan
 from study.dispatch import Dispatch, Planned
 from study.faces import Faces
-from study.gpus import Gpus
 from study.packing import CONTEXT, Measured, NoShares, Place, Shares, fence, is_full, larger, part
-from study.progress import Display
-from study.spool import Spool
 from study.trial import Trial
-from tests.study.fenced import FencedWorker
-
-GIB = 1 << 30
-MEMORY = 24 * GIB
-
-
-def trial(index, method="softmax", size=64, faces="f"):
-    spec = {
-        "method": method,
-        "backbone": "resnet18",
-        "image_size": size,
-        "channels": 1,
-        "batch_size": 32,
-        "index": index,
-    }
-    return {"spec": json.dumps(spec | {"fingerprint": faces, "evaluation": {}}), "index": index}
+from tests.study.fenced import GIB, MEMORY, trial
 
 
 def whole(measured):
@@ -296,141 +274,6 @@ def test_recorded_trials_on_the_same_gpu_need_no_measurement(tmp_path):
     assert packing._recorded(store, {"cuda: NVIDIA L4", "cuda: NVIDIA H100"})[group] == 9
 
 
-def node_id(i):
-    return f"{i:056x}"
-
-
-class Nodes:
-    """In the place of ray: nodes of which some have GPUs, and what each one's answer is; a lost one raises, a late one says nothing."""
-
-    exceptions = ray.exceptions
-
-    def __init__(self, *nodes, answers=()):
-        self.answers, self.cancelled = {node_id(i): one for i, one in dict(answers).items()}, []
-        self.alive = [
-            {"NodeID": node_id(i), "Alive": alive, "Resources": resources} for i, (alive, resources) in enumerate(nodes)
-        ]
-
-    def nodes(self):
-        return self.alive
-
-    def cluster_resources(self):
-        return sum((Counter(node["Resources"]) for node in self.alive if node["Alive"]), Counter())
-
-    def options(self, scheduling_strategy):
-        assert not scheduling_strategy.soft
-        return SimpleNamespace(remote=lambda: scheduling_strategy.node_id)
-
-    def wait(self, asked, num_returns, timeout):
-        return [one for one in asked if one in self.answers], [one for one in asked if one not in self.answers]
-
-    def cancel(self, one):
-        self.cancelled.append(one)
-
-    def get(self, one):
-        if isinstance(self.answers[one], Exception):
-            raise self.answers[one]
-        return self.answers[one]
-
-
-L4, H100 = ("cuda: NVIDIA L4", MEMORY), ("cuda: NVIDIA H100", 80 * GIB)
-MIXED = [
-    (True, {"CPU": 16.0, "GPU": 4.0}),
-    (True, {"CPU": 64.0}),  # no GPU
-    (True, {"CPU": 12.0, "GPU": 1.0, "accelerator_type:H100": 1.0}),
-    (False, {"CPU": 64.0, "GPU": 8.0}),  # gone
-    (True, {"CPU": 4.0, "GPU": 2.0}),
-    (True, {"CPU": 8.0, "GPU": 1.0}),
-]
-
-
-def use_nodes(monkeypatch, *nodes, **given):
-    made = Nodes(*nodes, **given)
-    for module in (gpus, growth):
-        monkeypatch.setattr(module, "ray", made)
-    monkeypatch.setattr(gpus, "_device", made)
-    return made
-
-
-def test_a_survey_of_mixed_nodes(tiny_config, tmp_path, monkeypatch):
-    """Four L4, one H100, two more GPUs whose node is lost while it is asked, and one whose node is busy."""
-    answers = {0: L4, 2: H100, 4: ray.exceptions.WorkerCrashedError()}
-    nodes = use_nodes(monkeypatch, *MIXED, answers=answers)
-    assert gpus.survey(gpus.nodes()) == {
-        "cuda: NVIDIA L4": Gpus(MEMORY, None),
-        "cuda: NVIDIA H100": Gpus(80 * GIB, "accelerator_type:H100"),
-    }
-    assert nodes.cancelled == [node_id(5)]
-    assert [packing._most(cpus) for cpus in (1, 2, 4, 100)] == [packing.MOST, 6, 3, 1]
-    shares = packing.shares(tiny_config(), "val_accuracy", Store(tmp_path))
-    assert shares.of(trial(0)) is None
-    # Measured on the H100, where one in 8 would do: the L4 decides.
-    shares.learn(trial(0), Measured(9 * GIB, CONTEXT, 80 * GIB))
-    assert shares.of(trial(0)) == Place(part(2))
-    # Two of these have room on it, and none on an L4.
-    shares.learn(trial(0), Measured(30 * GIB, CONTEXT, 80 * GIB))
-    assert shares.of(trial(0)) == Place(part(2), "accelerator_type:H100")
-
-
-def test_shares_of_a_cluster_without_gpus_with_promised_ones_and_as_they_are_set(tiny_config, tmp_path, monkeypatch):
-    def share(*overrides, metric="val_accuracy"):
-        place = packing.shares(tiny_config(*overrides), metric, Store(tmp_path)).of(trial(0))
-        return None if place is None else place.share
-
-    use_nodes(monkeypatch, (True, {"CPU": 4.0}))
-    assert share() == 0.0
-    with monkeypatch.context() as grows:
-        grows.setattr(growth, "resources", lambda share: {"CPU": 64.0, "GPU": 8.0})
-        assert share() is None, "nodes come when GPUs are asked for"
-    use_nodes(monkeypatch, *MIXED, answers=dict.fromkeys((0, 2, 4, 5)))
-    assert share() == 1.0, "there are none behind the promise"
-    use_nodes(monkeypatch, *MIXED)
-    assert share() is None, "no node answers, since its GPUs are in use: they are measured when they are free"
-    use_nodes(monkeypatch, *MIXED, answers={0: L4})
-    assert share() is None
-    assert share(metric="seconds") == 1.0, "what is timed has its GPU for itself"
-    assert [share(f"cluster.gpus_per_trial={given}") for given in (0, 0.25, 1, 2)] == [0.0, 0.25, 1.0, 2.0]
-
-
-def test_a_larger_model_is_one_of_which_a_node_can_hold_the_trial(tiny_config, tmp_path, monkeypatch):
-    """The A100's node has no CPU to spare, and the H100 is alone on its own."""
-    resources = [
-        {"CPU": 16.0, "GPU": 4.0, "accelerator_type:L4": 1.0},
-        {"CPU": 1.0, "GPU": 8.0, "accelerator_type:A100": 1.0},
-        {"CPU": 12.0, "GPU": 1.0, "accelerator_type:H100": 1.0},
-    ]
-    answers = {0: L4, 1: ("cuda: NVIDIA A100", 40 * GIB), 2: H100}
-    use_nodes(monkeypatch, *((True, one) for one in resources), answers=answers)
-
-    def grown(given):
-        config = tiny_config(
-            "cluster.cpus_per_trial=2", *([] if given is None else [f"cluster.gpus_per_trial={given}"])
-        )
-        shares = packing.shares(config, "val_accuracy", Store(tmp_path))
-        share = shares.of(trial(0)).share if given else 1.0
-        return shares.grow(trial(0) | {"share": share}, MEMORY) and shares.of(trial(0))
-
-    assert grown(None) == grown(1) == Place(1.0, "accelerator_type:H100")
-    assert grown(2) is False
-
-
-def test_a_gpu_that_cannot_hold_a_trial_does_not_make_the_shares_of_the_others_larger(
-    tiny_config, tmp_path, monkeypatch
-):
-    tiny, large = {"CPU": 1.0, "GPU": 1.0}, {"CPU": 12.0, "GPU": 1.0, "accelerator_type:H100": 1.0}
-    use_nodes(monkeypatch, (True, tiny), (True, large), answers={0: ("cuda: K620", 2 * GIB), 1: H100})
-    shares = packing.shares(tiny_config("cluster.cpus_per_trial=2"), "val_accuracy", Store(tmp_path))
-    shares.learn(trial(0), Measured(9 * GIB, CONTEXT, 80 * GIB))
-    assert shares.of(trial(0)) == Place(part(6))
-
-
-def test_a_model_has_the_name_that_any_of_its_nodes_has_for_it(monkeypatch):
-    named = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0}
-    for two in ((named, {"CPU": 4.0, "GPU": 1.0}), ({"CPU": 4.0, "GPU": 1.0}, named)):
-        use_nodes(monkeypatch, *((True, one) for one in two), answers={0: L4, 1: (L4[0], MEMORY - GIB)})
-        assert gpus.survey(gpus.nodes()) == {"cuda: NVIDIA L4": Gpus(MEMORY - GIB, "accelerator_type:L4")}
-
-
 def test_a_cluster_is_asked_for_machines_by_trials_that_any_gpu_holds(monkeypatch):
     models = {"accelerator_type:L4": MEMORY, "accelerator_type:A100": 80 * GIB}
     said = []
@@ -458,86 +301,3 @@ def test_a_measurement_takes_two_steps_and_a_batch_of_evaluation(tiny_config, mo
     assert packing.measure(made, torch.device("cpu")) == Measured(5 * GIB, 11 * GIB, MEMORY)
     assert len(steps) == packing.STEPS
     assert len(batches) == 1
-
-
-@pytest.fixture
-def fenced_study(tiny_config, tmp_path, monkeypatch):
-    """Runs trials that train nothing on a cluster; gives (method, status, share) of the rows, and what the workers noted."""
-
-    def run(cluster, surveyed, large, methods, each):
-        @ray.remote(num_cpus=0, num_gpus=0.001, max_retries=0)
-        def device():
-            is_large = ray.util.get_node_ip_address() == large
-            return ("cuda: large", 80 << 30) if is_large else ("cuda: small", 24 << 30)
-
-        monkeypatch.setattr(gpus, "_device", device)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "spool"))
-        specs = []
-        for method, trials in zip(methods, each, strict=True):
-            config = tiny_config(f"method={method}", "epochs=1", f"storage.root={tmp_path / 'tables'}")
-            faces = plan.open_faces(config)
-            spec = plan.members(config, faces, "s")[0].spec
-            specs += [replace(spec, learning_rate=0.001 + i / 1e6) for i in range(trials)]
-        (tmp_path / "notes").mkdir()
-        config["dataset"]["cache"] = str(tmp_path / "notes")
-        config["checkpoint"]["root"] = str(tmp_path / "checkpoints")
-        store, ended = Store(tmp_path / "tables"), []
-        ray.init(
-            address=cluster.address,
-            log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
-        )
-        try:
-            assert gpus.survey(gpus.nodes(1, 1)) == surveyed
-            with Display("s", len(specs), "val_accuracy") as display:
-                trials = [{"spec": spec.json(), "index": i} for i, spec in enumerate(specs)]
-                code = {"git_commit": None, "git_dirty": None}
-                engine.run(config, Spool(store, "s"), display, "val_accuracy", code, ended.append, Planned(trials),
-                           worker=FencedWorker)  # fmt: skip
-        finally:
-            ray.shutdown()
-        assert len(ended) == len(specs)
-        rows = store.read("trials", ["method", "status", "gpu_share"]).to_pylist()
-        notes = [json.loads(file.read_text()) for file in (tmp_path / "notes").glob("*.json")]
-        return sorted((row["method"], row["status"], row["gpu_share"]) for row in rows), notes
-
-    return run
-
-
-@pytest.mark.slow
-def test_a_study_on_two_gpus_of_mixed_nodes(fenced_study, ray_cluster):
-    """Four trials that fit two on a GPU, as measured, and four of which each turns out to need a whole one.
-
-    Beside the node with the GPUs are one without, and one whose GPU has no CPU beside it, so that it holds nothing.
-    """
-    cluster = ray_cluster({"num_cpus": 8, "num_gpus": 2}, {"num_cpus": 8}, {"num_cpus": 0, "num_gpus": 1})
-    surveyed = {"cuda: small": Gpus(MEMORY, None)}
-    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.2", methods=("softmax", "triplet"), each=(4, 4))
-    assert rows == [*[("softmax", "done", 0.5)] * 4, *[("triplet", "done", 1.0)] * 4]
-    assert Counter((note["what"], note["method"], note["share"]) for note in notes if note["what"] != "full") == {
-        ("measured", "softmax", 1.0): 1,
-        ("measured", "triplet", 1.0): 1,
-        ("done", "softmax", 0.5): 4,
-        ("done", "triplet", 1.0): 4,
-    }
-    assert {(note["method"], note["share"]) for note in notes if note["what"] == "full"} == {("triplet", 0.5)}
-    done = [note for note in notes if note["what"] == "done"]
-    for note in done:
-        beside = [one for one in done if one["gpu"] == note["gpu"] and one["start"] <= note["start"] < one["end"]]
-        assert sum(one["share"] for one in beside) <= 1
-    assert {note["gpu"] for note in done} == {"127.0.1.0:0", "127.0.1.0:1"}
-
-
-@pytest.mark.slow
-def test_what_the_smaller_model_cannot_hold_is_trained_on_the_larger(fenced_study, ray_cluster):
-    """Two trials of which it was measured that they fit a whole one of either, and one that is known to need the larger."""
-    small, large = ({"num_cpus": 4, "num_gpus": 1, "resources": {f"accelerator_type:{name}": 1}} for name in ("S", "L"))
-    surveyed = {"cuda: small": Gpus(MEMORY, "accelerator_type:S"), "cuda: large": Gpus(80 * GIB, "accelerator_type:L")}
-    cluster = ray_cluster(small, large)
-    rows, notes = fenced_study(cluster, surveyed, large="127.0.1.1", methods=("mul_dml", "contrastive"), each=(2, 1))
-    assert rows == [("contrastive", "done", 1.0), *[("mul_dml", "done", 1.0)] * 2]
-    assert {note["gpu"] for note in notes if note["what"] == "done"} == {"127.0.1.1:0"}
-    full = {(note["method"], note["gpu"], note["share"]) for note in notes if note["what"] == "full"}
-    assert full == {("mul_dml", "127.0.1.0:0", 1.0)}, (
-        "on the smaller one first, and never what is known to need the larger"
-    )
